@@ -1,0 +1,330 @@
+//! A block: a run of the heap with one owner, and a writer that grows one.
+//!
+//! # Safety
+//!
+//! A block's bytes are reached only through its owner, of which there is one in all processes.
+#![allow(unsafe_code, reason = "borrows a block's bytes in place")]
+
+use std::fmt;
+use std::ptr::NonNull;
+use std::slice;
+
+use rustix::mm::Advice;
+use serde::{Deserialize, Serialize};
+
+use super::{Arena, OutOfMemory, Shared};
+use crate::family::Family;
+use crate::member::MemberId;
+
+/// The name of a block: plain data that can be sent to any member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BlockId {
+    unit: u32,
+    generation: u32,
+}
+
+impl BlockId {
+    pub(super) fn new(unit: u32, generation: u32) -> BlockId {
+        BlockId { unit, generation }
+    }
+
+    pub(super) fn unit(self) -> u32 {
+        self.unit
+    }
+
+    pub(super) fn generation(self) -> u32 {
+        self.generation
+    }
+
+    /// As one word, for a place in shared memory. Never 0: generations start at 1.
+    #[must_use]
+    pub fn to_word(self) -> u64 {
+        u64::from(self.unit) << 32 | u64::from(self.generation)
+    }
+
+    /// The id that [`to_word`](Self::to_word) stored; `None` for 0.
+    #[must_use]
+    pub fn from_word(word: u64) -> Option<BlockId> {
+        (word != 0).then_some(BlockId {
+            unit: (word >> 32) as u32,
+            generation: word as u32,
+        })
+    }
+}
+
+/// Shared memory that belongs to this process: whoever dies with a block gives it back.
+///
+/// # Drop
+///
+/// Frees the block.
+///
+/// # Process death
+///
+/// When its owner dies, the family's supervisor frees the block.
+pub struct Block {
+    family: &'static Family,
+    id: BlockId,
+    len: usize,
+    /// Where it is in this process.
+    at: NonNull<u8>,
+}
+
+// SAFETY: the memory is shared between processes, so it can be reached from any thread; `at` is
+// a constant of the block.
+unsafe impl Send for Block {}
+// SAFETY: as above; `&Block` only reads, or reaches atomics.
+unsafe impl Sync for Block {}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block")
+            .field("id", &self.id)
+            .field("len", &self.len)
+            .finish()
+    }
+}
+
+impl Block {
+    /// Allocates at least `bytes` bytes; they hold whatever was there before.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`]: neither arena nor machine has that much left.
+    pub fn new(family: &'static Family, bytes: usize) -> Result<Block, OutOfMemory> {
+        let (id, len) = family.arena().take_run(family, bytes)?;
+        Ok(Self::at(family, id, len))
+    }
+
+    /// Takes charge of a block that was given to this process; `None` for a stale or foreign id.
+    #[must_use]
+    pub fn adopt(family: &'static Family, id: BlockId) -> Option<Block> {
+        let len = family.arena().owns(id, family.me().slot())?;
+        Some(Self::at(family, id, len))
+    }
+
+    fn at(family: &'static Family, id: BlockId, len: usize) -> Block {
+        let at = family.arena().pointer(family.arena().unit_at(id.unit));
+        Block {
+            family,
+            id,
+            len,
+            at,
+        }
+    }
+
+    /// The name of this block.
+    #[must_use]
+    pub fn id(&self) -> BlockId {
+        self.id
+    }
+
+    /// Length in bytes: what was asked for, rounded up to 64 KiB.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// A block is never empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Where the block starts in the arena.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.family.arena().unit_at(self.id.unit)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the run has `len` mapped bytes and this is its one owner.
+        unsafe { slice::from_raw_parts(self.at.as_ptr(), self.len) }
+    }
+
+    /// The bytes, to be written.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `bytes`; `&mut self` makes the borrow exclusive.
+        unsafe { slice::from_raw_parts_mut(self.at.as_ptr(), self.len) }
+    }
+
+    /// The shared object `at` bytes into the block, for as long as the block lives.
+    #[must_use]
+    pub fn get<T: Shared>(&self, at: usize) -> Option<&T> {
+        let end = at.checked_add(size_of::<T>())?;
+        if end > self.len {
+            return None;
+        }
+        self.family.arena().get(self.offset() + at as u64)
+    }
+
+    /// Makes the block at least `bytes` long, in place where possible; the first `keep` bytes stay.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`]: the block is as it was.
+    pub fn grow(&mut self, bytes: usize, keep: usize) -> Result<(), OutOfMemory> {
+        if bytes <= self.len {
+            return Ok(());
+        }
+        if let Some(len) = self.family.arena().grow_run(self.family, self.id, bytes) {
+            self.len = len;
+            return Ok(());
+        }
+        let mut larger = Block::new(self.family, bytes)?;
+        larger.bytes_mut()[..keep].copy_from_slice(&self.bytes()[..keep]);
+        *self = larger;
+        Ok(())
+    }
+
+    /// Makes `to` the owner: from now on its death, not ours, frees the block.
+    pub fn give(self, to: MemberId) -> BlockId {
+        let block = std::mem::ManuallyDrop::new(self);
+        block.family.arena().set_owner(block.id, to.slot());
+        block.id
+    }
+
+    /// Stops minding the block without freeing it: its name is kept elsewhere.
+    #[must_use]
+    pub fn into_id(self) -> BlockId {
+        std::mem::ManuallyDrop::new(self).id
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.family
+            .arena()
+            .free_run(self.family, self.id, self.family.me().slot());
+    }
+}
+
+impl Arena {
+    /// The first `len` bytes of a block that another member owns and will not change meanwhile.
+    ///
+    /// `None` where no such block exists or it is shorter.
+    ///
+    /// # Safety
+    ///
+    /// A protocol between the processes keeps the block alive and unchanged during `'a`.
+    #[must_use]
+    pub unsafe fn borrow_block<'a>(
+        &self,
+        id: BlockId,
+        owner: MemberId,
+        len: usize,
+    ) -> Option<&'a [u8]> {
+        let found = self.owns(id, owner.slot())?;
+        if len > found {
+            return None;
+        }
+        let at = self.pointer(self.unit_at(id.unit));
+        // SAFETY: the run has at least `len` mapped bytes; the caller promises that they stay.
+        Some(unsafe { slice::from_raw_parts(at.as_ptr(), len) })
+    }
+
+    /// Makes `to` the owner of a block that `from` has put into the caller's hands.
+    pub(crate) fn pass(&self, id: BlockId, from: u32, to: u32) {
+        if self.owns(id, from).is_some() {
+            self.set_owner(id, to);
+        }
+    }
+
+    /// Frees a block of `owner`, which has left it to the caller. A stale id changes nothing.
+    pub(crate) fn free_for(&self, family: &Family, id: BlockId, owner: u32) {
+        self.free_run(family, id, owner);
+    }
+
+    /// Returns a run's memory to the system. Its owner, or the settler of its dead owner, calls this.
+    pub(super) fn drop_pages(&self, id: BlockId, len: usize) {
+        let at = self.pointer(self.unit_at(id.unit));
+        // SAFETY: `len` bytes of the mapping that nobody uses any more. Only a hint, so a
+        // refusal is of no consequence.
+        let _ = unsafe { rustix::mm::madvise(at.as_ptr().cast(), len, Advice::LinuxRemove) };
+    }
+}
+
+/// Writes bytes into a block that grows as needed.
+#[derive(Debug)]
+pub struct Writer {
+    block: Block,
+    len: usize,
+}
+
+impl Writer {
+    /// Starts with room for `bytes` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`], as [`Block::new`].
+    pub fn new(family: &'static Family, bytes: usize) -> Result<Writer, OutOfMemory> {
+        Ok(Writer {
+            block: Block::new(family, bytes)?,
+            len: 0,
+        })
+    }
+
+    /// Appends `data`.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`]: nothing was appended.
+    #[inline]
+    pub fn extend(&mut self, data: &[u8]) -> Result<(), OutOfMemory> {
+        let end = self.len + data.len();
+        if end > self.block.len() {
+            self.reserve(end)?;
+        }
+        self.block.bytes_mut()[self.len..end].copy_from_slice(data);
+        self.len = end;
+        Ok(())
+    }
+
+    /// Appends one byte.
+    ///
+    /// # Errors
+    ///
+    /// As [`extend`](Self::extend).
+    #[inline]
+    pub fn push(&mut self, byte: u8) -> Result<(), OutOfMemory> {
+        if self.len == self.block.len() {
+            self.reserve(self.len + 1)?;
+        }
+        self.block.bytes_mut()[self.len] = byte;
+        self.len += 1;
+        Ok(())
+    }
+
+    #[cold]
+    fn reserve(&mut self, end: usize) -> Result<(), OutOfMemory> {
+        let doubled = end.max(self.block.len().saturating_mul(2));
+        match self.block.grow(doubled, self.len) {
+            Err(_) if doubled > end => self.block.grow(end, self.len),
+            grown => grown,
+        }
+    }
+
+    /// Forgets what was written.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// How many bytes were written.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing was written yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The block and how many of its bytes are written.
+    #[must_use]
+    pub fn finish(self) -> (Block, usize) {
+        (self.block, self.len)
+    }
+}

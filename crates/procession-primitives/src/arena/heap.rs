@@ -1,0 +1,349 @@
+//! The arena's heap: runs of 64 KiB units, each with exactly one owner.
+//!
+//! A table word per unit describes the run that starts there. The words of the runs between unit
+//! 0 and `end` form a chain (each tells its length, so where the next begins). Every change is
+//! ordered so that one store is the commit, and the chain is whole before and after it: whoever
+//! is killed inside leaves nothing to repair.
+//!
+//! | word | meaning | who leaves this state |
+//! |---|---|---|
+//! | free, length | may be taken or merged with its free successor | the holder of the heap lock |
+//! | used, owner, length, generation | belongs to that member | its owner: free, give, grow; after the owner's death whoever settles it |
+//!
+//! `end` and `first_free` are words of their own: `end` closes the chain, `first_free` is a
+//! start for searches (a head with no free run before it).
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::block::BlockId;
+use super::{Arena, RawLock, UNIT};
+use crate::family::Family;
+
+const USED: u64 = 1 << 63;
+const OWNER_SHIFT: u32 = 51;
+const OWNER_MASK: u64 = (1 << 12) - 1;
+const LEN_SHIFT: u32 = 27;
+const LEN_MASK: u64 = (1 << 24) - 1;
+const GENERATION_MASK: u64 = (1 << 27) - 1;
+
+/// Free memory up to this much stays committed, because touching a new page costs microseconds.
+const WARM_UNITS: u32 = 1024;
+
+/// From this size on, an allocation first asks how much memory the machine has left.
+const ASK_FROM: usize = 4 << 20;
+
+/// The heap's own words.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct HeapState {
+    lock: RawLock,
+    end: AtomicU32,
+    first_free: AtomicU32,
+    /// About how many free units still have memory behind them: a hint.
+    warm: AtomicU32,
+}
+
+/// There is no room for a block of this many bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutOfMemory {
+    pub(crate) bytes: usize,
+}
+
+impl OutOfMemory {
+    /// No room for `bytes` bytes.
+    #[must_use]
+    pub fn new(bytes: usize) -> OutOfMemory {
+        OutOfMemory { bytes }
+    }
+
+    /// How many bytes were asked for.
+    #[must_use]
+    pub fn requested(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no memory for {} shared bytes", self.bytes)
+    }
+}
+
+impl std::error::Error for OutOfMemory {}
+
+/// A table word, taken apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Run {
+    owner: Option<u32>,
+    units: u32,
+    generation: u32,
+}
+
+impl Run {
+    fn from_word(word: u64) -> Run {
+        Run {
+            owner: (word & USED != 0).then_some(((word >> OWNER_SHIFT) & OWNER_MASK) as u32),
+            units: ((word >> LEN_SHIFT) & LEN_MASK) as u32,
+            generation: (word & GENERATION_MASK) as u32,
+        }
+    }
+
+    fn to_word(self) -> u64 {
+        let owner = self
+            .owner
+            .map_or(0, |slot| USED | u64::from(slot) << OWNER_SHIFT);
+        owner | u64::from(self.units) << LEN_SHIFT | u64::from(self.generation) & GENERATION_MASK
+    }
+}
+
+fn units_for(bytes: usize) -> Option<u32> {
+    let units = u32::try_from(bytes.max(1).div_ceil(UNIT)).ok()?;
+    (u64::from(units) <= LEN_MASK).then_some(units)
+}
+
+impl Arena {
+    fn run(&self, unit: u32) -> Run {
+        // Relaxed: read under the heap lock, or by the run's owner.
+        Run::from_word(self.heap_entry(unit).load(Ordering::Relaxed))
+    }
+
+    fn set_run(&self, unit: u32, run: Run) {
+        self.heap_entry(unit)
+            .store(run.to_word(), Ordering::Relaxed);
+    }
+
+    /// Takes a run of at least `bytes` bytes for the calling member.
+    pub(super) fn take_run(
+        &self,
+        family: &Family,
+        bytes: usize,
+    ) -> Result<(BlockId, usize), OutOfMemory> {
+        let refused = OutOfMemory { bytes };
+        let units = units_for(bytes).ok_or(refused)?;
+        if bytes >= ASK_FROM && bytes as u64 > crate::sys::available_memory() {
+            return Err(refused);
+        }
+        let heap = &self.header().heap.0;
+        let _held = heap.lock.acquire(family);
+        let unit = match self.find_free(units) {
+            Some(unit) => unit,
+            None => self.room_at_end(units).ok_or(refused)?,
+        };
+        let generation = (self.run(unit).generation + 1) & GENERATION_MASK as u32;
+        let generation = generation.max(1);
+        let run = Run {
+            owner: Some(family.me().slot()),
+            units,
+            generation,
+        };
+        let end = heap.end.load(Ordering::Relaxed);
+        self.set_run(unit, run);
+        if unit == end {
+            // The commit: from here on the chain reaches over the new run.
+            heap.end.store(end + units, Ordering::Relaxed);
+        }
+        Ok((BlockId::new(unit, generation), units as usize * UNIT))
+    }
+
+    /// The first free run of at least `units`, cut to size. Merges neighbours on its way.
+    fn find_free(&self, units: u32) -> Option<u32> {
+        let heap = &self.header().heap.0;
+        let end = heap.end.load(Ordering::Relaxed);
+        let mut unit = heap.first_free.load(Ordering::Relaxed);
+        let mut first = None;
+        while unit < end {
+            let run = self.run(unit);
+            if run.owner.is_none() {
+                first.get_or_insert(unit);
+                let merged = self.merge_after(unit, run, end);
+                if merged.units >= units {
+                    self.split(unit, merged, units);
+                    // Whoever freed it kept its memory, as a rule: it is no longer spare.
+                    let warm = heap.warm.load(Ordering::Relaxed);
+                    heap.warm
+                        .store(warm.saturating_sub(units), Ordering::Relaxed);
+                    if first == Some(unit) {
+                        heap.first_free.store(unit, Ordering::Relaxed);
+                    }
+                    return Some(unit);
+                }
+                unit += merged.units;
+            } else {
+                unit += run.units;
+            }
+        }
+        heap.first_free
+            .store(first.unwrap_or(end), Ordering::Relaxed);
+        None
+    }
+
+    fn merge_after(&self, unit: u32, mut run: Run, end: u32) -> Run {
+        loop {
+            let next = unit + run.units;
+            if next >= end {
+                return run;
+            }
+            let after = self.run(next);
+            if after.owner.is_some() {
+                return run;
+            }
+            run.units += after.units;
+            self.set_run(unit, run);
+        }
+    }
+
+    fn split(&self, unit: u32, run: Run, units: u32) {
+        if run.units > units {
+            let rest = unit + units;
+            let generation = self.run(rest).generation;
+            self.set_run(
+                rest,
+                Run {
+                    owner: None,
+                    units: run.units - units,
+                    generation,
+                },
+            );
+            // The commit of the cut; before it the rest's word is inside a longer run.
+            self.set_run(unit, Run { units, ..run });
+        }
+    }
+
+    fn room_at_end(&self, units: u32) -> Option<u32> {
+        let end = self.header().heap.0.end.load(Ordering::Relaxed);
+        (end.checked_add(units)? <= self.heap_units()).then_some(end)
+    }
+
+    /// Makes the run `id` at least `bytes` long without moving it, if what follows is free.
+    pub(super) fn grow_run(&self, family: &Family, id: BlockId, bytes: usize) -> Option<usize> {
+        let units = units_for(bytes)?;
+        let heap = &self.header().heap.0;
+        let _held = heap.lock.acquire(family);
+        let end = heap.end.load(Ordering::Relaxed);
+        let run = self.run(id.unit());
+        let more = units.checked_sub(run.units)?;
+        let next = id.unit() + run.units;
+        let grown = Run { units, ..run };
+        if next == end {
+            self.room_at_end(more)?;
+            // A free run behind the end, then the end over it, then the merge: whole at each step.
+            let generation = self.run(next).generation;
+            self.set_run(
+                next,
+                Run {
+                    owner: None,
+                    units: more,
+                    generation,
+                },
+            );
+            heap.end.store(end + more, Ordering::Relaxed);
+            self.set_run(id.unit(), grown);
+        } else {
+            let after = self.run(next);
+            if after.owner.is_some() {
+                return None;
+            }
+            let merged = self.merge_after(next, after, end);
+            if merged.units < more {
+                return None;
+            }
+            self.split(next, merged, more);
+            if heap.first_free.load(Ordering::Relaxed) == next {
+                // The search must never start inside a run.
+                heap.first_free.store(id.unit(), Ordering::Relaxed);
+            }
+            self.set_run(id.unit(), grown);
+        }
+        Some(units as usize * UNIT)
+    }
+
+    /// Whether `id` names a run that `owner` has.
+    pub(super) fn owns(&self, id: BlockId, owner: u32) -> Option<usize> {
+        if id.unit() >= self.heap_units() {
+            return None;
+        }
+        let run = self.run(id.unit());
+        let same = run.owner == Some(owner) && run.generation == id.generation();
+        same.then_some(run.units as usize * UNIT)
+    }
+
+    /// Makes `to` the owner of `id`. Only its owner calls this.
+    pub(super) fn set_owner(&self, id: BlockId, to: u32) {
+        let run = self.run(id.unit());
+        // One store, and only the owner changes a used run: no lock.
+        self.set_run(
+            id.unit(),
+            Run {
+                owner: Some(to),
+                ..run
+            },
+        );
+    }
+
+    /// Gives a run back. A stale or foreign `id` changes nothing.
+    pub(super) fn free_run(&self, family: &Family, id: BlockId, owner: u32) {
+        let Some(bytes) = self.owns(id, owner) else {
+            return;
+        };
+        let heap = &self.header().heap.0;
+        let units = (bytes / UNIT) as u32;
+        // While the run is still ours: nobody else can be using these pages.
+        let keep = heap.warm.load(Ordering::Relaxed) + units <= WARM_UNITS;
+        if !keep {
+            self.drop_pages(id, bytes);
+        }
+        let _held = heap.lock.acquire(family);
+        self.release_run(id.unit(), if keep { units } else { 0 });
+    }
+
+    /// Marks a used run free. The heap lock is held.
+    fn release_run(&self, unit: u32, warm: u32) {
+        let heap = &self.header().heap.0;
+        let run = self.run(unit);
+        if unit < heap.first_free.load(Ordering::Relaxed) {
+            heap.first_free.store(unit, Ordering::Relaxed);
+        }
+        heap.warm
+            .store(heap.warm.load(Ordering::Relaxed) + warm, Ordering::Relaxed);
+        self.set_run(unit, Run { owner: None, ..run });
+    }
+
+    /// Frees whatever the dead member `owner` had, except `keep`, which goes to `heir`.
+    pub(crate) fn settle_heap(&self, family: &Family, owner: u32, keep: Option<(BlockId, u32)>) {
+        let heap = &self.header().heap.0;
+        heap.lock.release_for_dead(owner);
+        let _held = heap.lock.acquire(family);
+        let end = heap.end.load(Ordering::Relaxed);
+        let mut unit = 0;
+        while unit < end {
+            let run = self.run(unit);
+            if run.owner == Some(owner) {
+                let id = BlockId::new(unit, run.generation);
+                match keep {
+                    Some((kept, heir)) if kept == id => self.set_owner(id, heir),
+                    _ => {
+                        self.drop_pages(id, run.units as usize * UNIT);
+                        self.release_run(unit, 0);
+                    }
+                }
+            }
+            unit += run.units.max(1);
+        }
+    }
+
+    /// Units in use and units that the chain spans: for tests and diagnostics.
+    #[must_use]
+    pub fn heap_usage(&self, family: &Family) -> (u32, u32) {
+        let heap = &self.header().heap.0;
+        let _held = heap.lock.acquire(family);
+        let end = heap.end.load(Ordering::Relaxed);
+        let (mut unit, mut used) = (0, 0);
+        while unit < end {
+            let run = self.run(unit);
+            used += run.owner.map_or(0, |_| run.units);
+            unit += run.units.max(1);
+        }
+        (used, end)
+    }
+}

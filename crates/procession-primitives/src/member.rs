@@ -1,0 +1,217 @@
+//! The member table: who belongs to the family, and how each one ended.
+//!
+//! # Cell states
+//!
+//! | state | meaning | who leaves this state |
+//! |---|---|---|
+//! | `FREE` | nobody | the supervisor, reserving it |
+//! | `STARTING` | process made, user code not reached | the member itself (`RUNNING`); at its death the supervisor (`EXITED`) |
+//! | `RUNNING` | in user code | the supervisor, at its death |
+//! | `EXITED` | dead, `status` is final, all it held was given back | the supervisor, once `released` |
+//!
+//! Slot 0 is the supervisor, slot 1 the program. A slot is used again only with a higher
+//! generation, so (slot, generation) never means somebody else.
+
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use crate::arena::{Arena, BlockId, MAX_MEMBERS};
+use crate::family::Family;
+use crate::park;
+use crate::status::ExitStatus;
+
+pub(crate) const FREE: u32 = 0;
+pub(crate) const STARTING: u32 = 1;
+pub(crate) const RUNNING: u32 = 2;
+pub(crate) const EXITED: u32 = 3;
+
+pub(crate) const SUPERVISOR: u32 = 0;
+pub(crate) const PROGRAM: u32 = 1;
+
+/// Bytes of a member's name that others see.
+const NAME_LEN: usize = 48;
+
+pub(crate) const FLAG_DAEMON: u32 = 1;
+/// The parent's handle is gone: nobody will ask how it ended.
+pub(crate) const FLAG_RELEASED: u32 = 2;
+
+/// Names a member for good: a slot of the member table and the generation of its use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct MemberId {
+    slot: u32,
+    generation: u32,
+}
+
+impl MemberId {
+    pub(crate) const fn new(slot: u32, generation: u32) -> MemberId {
+        MemberId { slot, generation }
+    }
+
+    /// The place in the member table.
+    #[must_use]
+    pub fn slot(self) -> u32 {
+        self.slot
+    }
+
+    /// Which use of that place.
+    #[must_use]
+    pub fn generation(self) -> u32 {
+        self.generation
+    }
+}
+
+/// How far a member has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MemberState {
+    /// The process exists; user code was not reached yet.
+    Starting,
+    /// In user code.
+    Running,
+    /// Ended; what it held has been given back.
+    Exited(ExitStatus),
+    /// Ended long ago, and nobody kept its status.
+    Gone,
+}
+
+/// A member's cell.
+#[repr(C, align(128))]
+#[derive(Debug)]
+pub(crate) struct MemberCell {
+    pub(crate) state: AtomicU32,
+    pub(crate) generation: AtomicU32,
+    pub(crate) pid: AtomicU32,
+    pub(crate) flags: AtomicU32,
+    pub(crate) parent: AtomicU32,
+    pub(crate) parent_generation: AtomicU32,
+    /// Error number if the process could not be made to run the program.
+    pub(crate) start_error: AtomicU32,
+    /// A `Phase`: how far the member's function has come.
+    pub(crate) phase: AtomicU32,
+    pub(crate) status: AtomicU64,
+    /// Block with the outcome of the member's function, its length; committed by `result_len` > 0.
+    pub(crate) result: AtomicU64,
+    pub(crate) result_len: AtomicU64,
+    name_len: AtomicU32,
+    pad2: AtomicU32,
+    name: [AtomicU8; NAME_LEN],
+}
+
+impl MemberCell {
+    pub(crate) fn set_name(&self, name: &str) {
+        let mut len = name.len().min(NAME_LEN);
+        while !name.is_char_boundary(len) {
+            len -= 1;
+        }
+        for (to, from) in self.name.iter().zip(name.as_bytes()[..len].iter()) {
+            to.store(*from, Ordering::Relaxed);
+        }
+        self.name_len.store(len as u32, Ordering::Relaxed);
+    }
+
+    pub(crate) fn name(&self) -> String {
+        let len = (self.name_len.load(Ordering::Relaxed) as usize).min(NAME_LEN);
+        let bytes: Vec<u8> = self.name[..len]
+            .iter()
+            .map(|b| b.load(Ordering::Relaxed))
+            .collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    pub(crate) fn has(&self, flag: u32) -> bool {
+        self.flags.load(Ordering::Relaxed) & flag != 0
+    }
+
+    /// Whether a process is behind this cell.
+    pub(crate) fn is_alive(&self) -> bool {
+        matches!(self.state.load(Ordering::Acquire), STARTING | RUNNING)
+    }
+
+    pub(crate) fn parent_id(&self) -> MemberId {
+        let slot = self.parent.load(Ordering::Relaxed);
+        MemberId::new(slot, self.parent_generation.load(Ordering::Relaxed))
+    }
+
+    /// Announces the outcome of the member's function. The last thing it does as a member.
+    pub(crate) fn commit_result(&self, block: BlockId, len: usize) {
+        self.result.store(block.to_word(), Ordering::Relaxed);
+        // Release: whoever sees the length sees the block's name.
+        self.result_len.store(len as u64, Ordering::Release);
+    }
+
+    pub(crate) fn committed_result(&self) -> Option<(BlockId, usize)> {
+        // Acquire: pairs with `commit_result`.
+        let len = self.result_len.load(Ordering::Acquire);
+        let block = BlockId::from_word(self.result.load(Ordering::Relaxed))?;
+        (len > 0).then_some((block, len as usize))
+    }
+}
+
+impl Arena {
+    /// The cell of `id`, as long as it is that member's.
+    pub(crate) fn member_cell(&self, id: MemberId) -> Option<&'static MemberCell> {
+        let cell = self.member(id.slot)?;
+        (cell.generation.load(Ordering::Acquire) == id.generation).then_some(cell)
+    }
+
+    /// All cells with somebody, dead or alive, behind them.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (MemberId, &'static MemberCell)> {
+        (0..MAX_MEMBERS as u32).filter_map(|slot| {
+            let cell = self.member(slot)?;
+            let state = cell.state.load(Ordering::Acquire);
+            (state != FREE).then(|| {
+                (
+                    MemberId::new(slot, cell.generation.load(Ordering::Relaxed)),
+                    cell,
+                )
+            })
+        })
+    }
+}
+
+impl Family {
+    /// How far member `id` has come.
+    #[must_use]
+    pub fn member_state(&self, id: MemberId) -> MemberState {
+        let Some(cell) = self.arena().member_cell(id) else {
+            return MemberState::Gone;
+        };
+        // Acquire: with the state come the status and everything settled before it.
+        match cell.state.load(Ordering::Acquire) {
+            STARTING => MemberState::Starting,
+            RUNNING => MemberState::Running,
+            EXITED => {
+                MemberState::Exited(ExitStatus::from_word(cell.status.load(Ordering::Relaxed)))
+            }
+            _ => MemberState::Gone,
+        }
+    }
+
+    /// Gives back what dead member `slot` held, records how it ended and tells everybody.
+    ///
+    /// Run by the supervisor, or by the program for a dead supervisor's members. May be cut short
+    /// at any point and run again.
+    pub(crate) fn settle(&self, slot: u32, status: ExitStatus) {
+        let Some(cell) = self.arena().member(slot) else {
+            return;
+        };
+        if !cell.is_alive() {
+            return;
+        }
+        let parent = cell.parent_id();
+        let kept = cell
+            .committed_result()
+            .map(|(block, _)| (block, parent.slot));
+        let heir = self
+            .arena()
+            .member_cell(parent)
+            .is_some_and(MemberCell::is_alive);
+        self.arena().settle_heap(self, slot, kept.filter(|_| heir));
+        cell.status.store(status.to_word(), Ordering::Relaxed);
+        // Release: whoever sees the end sees all that was settled.
+        cell.state.store(EXITED, Ordering::Release);
+        park::wake(&cell.state, u32::MAX);
+        self.announce();
+    }
+}

@@ -1,0 +1,266 @@
+//! How the supervisor makes a member: by forking itself, or by executing the program again.
+//!
+//! # Safety
+//!
+//! Forks. The supervisor has one thread, so the child may do anything.
+#![allow(unsafe_code, reason = "forks the single-threaded supervisor")]
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::Ordering;
+
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+use super::{MINDER, Supervisor};
+use crate::arena::MAX_MEMBERS;
+use crate::door::Role;
+use crate::family::{self, Control, Family};
+use crate::member::{self, FLAG_DAEMON, FLAG_RELEASED, MemberCell, MemberId};
+use crate::process;
+use crate::protocol::{self, Method, Payload, Refusal, Reply, Start};
+use crate::sys;
+
+type Failure = (Refusal, io::Error);
+
+impl Supervisor {
+    pub(super) fn start(
+        &mut self,
+        parent: u32,
+        start: Start,
+        descriptors: Vec<OwnedFd>,
+    ) -> (Reply, Option<OwnedFd>) {
+        match self.try_start(parent, start, descriptors) {
+            Ok((id, pid, pidfd)) => {
+                let pid = pid.as_raw_nonzero().get().cast_unsigned();
+                (Reply::Started { id, pid }, Some(pidfd))
+            }
+            Err(failure) => (failed(failure), None),
+        }
+    }
+
+    fn try_start(
+        &mut self,
+        parent: u32,
+        start: Start,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(MemberId, Pid, OwnedFd), Failure> {
+        let socket = |error| (Refusal::Socket, error);
+        let (ours, theirs) = family::socket_pair().map_err(socket)?;
+        let (id, cell) = self.reserve(parent, start.daemon, &start.name)?;
+        let block = match start.argument {
+            Payload::Block(block, _) => Some(block),
+            Payload::Inline(_) => None,
+        };
+        if let Some(block) = block {
+            process::pass_block(self.family, block, parent, id.slot());
+        }
+        let me = rustix::process::getpid();
+        // SAFETY: the supervisor has one thread.
+        let forked = unsafe { sys::fork() };
+        let undo = |supervisor: &Self| {
+            if let Some(block) = block {
+                process::pass_block(supervisor.family, block, id.slot(), parent);
+            }
+            release_slot(cell);
+        };
+        let pid = match forked {
+            Err(error) => {
+                undo(self);
+                return Err((Refusal::Fork, error));
+            }
+            Ok(None) => {
+                let code = self.be_born(me, id, cell, start, theirs, descriptors);
+                std::process::exit(code)
+            }
+            Ok(Some(pid)) => pid,
+        };
+        cell.pid.store(
+            pid.as_raw_nonzero().get().cast_unsigned(),
+            Ordering::Relaxed,
+        );
+        self.children.insert(pid.as_raw_nonzero().get(), id.slot());
+        let minded = self.mind(id, pid, &start, &descriptors, ours);
+        match minded {
+            Ok(pidfd) => Ok((id, pid, pidfd)),
+            Err(error) => {
+                // Nobody would learn of it: it must not live. Reaped and settled as any other.
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+                cell.flags.fetch_or(FLAG_RELEASED, Ordering::Relaxed);
+                Err((Refusal::Descriptors, error))
+            }
+        }
+    }
+
+    /// The parent's side of a birth.
+    fn mind(
+        &mut self,
+        id: MemberId,
+        pid: Pid,
+        start: &Start,
+        descriptors: &[OwnedFd],
+        socket: OwnedFd,
+    ) -> io::Result<OwnedFd> {
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+        if start.method == Method::Spawn {
+            // Waits in the socket until the new program has entered.
+            let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+            protocol::send(&socket, &(id, start), &descriptors)?;
+        }
+        self.add_line(u64::from(id.slot()), socket)?;
+        Ok(pidfd)
+    }
+
+    /// The child's side of a birth. Returns its exit code.
+    fn be_born(
+        &mut self,
+        supervisor: Pid,
+        id: MemberId,
+        cell: &MemberCell,
+        start: Start,
+        socket: OwnedFd,
+        descriptors: Vec<OwnedFd>,
+    ) -> i32 {
+        if rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_err()
+            || rustix::process::getppid() != Some(supervisor)
+        {
+            sys::exit_now(1);
+        }
+        for signal in super::IGNORED {
+            sys::default_signal(signal);
+        }
+        sys::unblock_signals();
+        if start.method == Method::Spawn {
+            let error = self.execute(&socket);
+            cell.start_error.store(
+                error.raw_os_error().unwrap_or(libc::EIO).cast_unsigned(),
+                Ordering::Relaxed,
+            );
+            sys::exit_now(127);
+        }
+        let mut keep: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        keep.push(socket.as_raw_fd());
+        sys::close_all_but(&mut keep);
+        let arena = self.family.arena();
+        match Family::enter(arena, id, Control::Connected(socket)) {
+            Ok(family) => process::live(family, start, descriptors),
+            Err(_) => 1,
+        }
+    }
+
+    fn execute(&self, socket: &OwnedFd) -> io::Error {
+        let Some(arena) = self.family.arena().fd() else {
+            return io::ErrorKind::NotFound.into();
+        };
+        let keep = [socket.as_raw_fd(), arena.as_raw_fd()];
+        let environment = family::environment_for(Role::Member, &keep);
+        let environment: Vec<&CStr> = environment.iter().map(CString::as_c_str).collect();
+        let arguments = family::arguments();
+        let arguments: Vec<&CStr> = arguments.iter().map(CString::as_c_str).collect();
+        sys::execute_now(self.exe.as_fd(), &keep, &arguments, &environment)
+    }
+
+    /// Enters the child that a member is about to fork itself.
+    pub(super) fn adopt(
+        &mut self,
+        parent: u32,
+        daemon: bool,
+        name: &str,
+        sockets: Vec<OwnedFd>,
+    ) -> Reply {
+        let Ok([child, minder]) = <[OwnedFd; 2]>::try_from(sockets) else {
+            return super::bad_request();
+        };
+        let (id, cell) = match self.reserve(parent, daemon, name) {
+            Ok(reserved) => reserved,
+            Err(failure) => return failed(failure),
+        };
+        let added = self
+            .add_line(u64::from(id.slot()), child)
+            .and_then(|()| self.add_line(MINDER + u64::from(id.slot()), minder));
+        if let Err(error) = added {
+            self.lines.remove(&u64::from(id.slot()));
+            release_slot(cell);
+            return failed((Refusal::Socket, error));
+        }
+        Reply::Started { id, pid: 0 }
+    }
+
+    /// Takes a free slot of the member table.
+    fn reserve(
+        &mut self,
+        parent: u32,
+        daemon: bool,
+        name: &str,
+    ) -> Result<(MemberId, &'static MemberCell), Failure> {
+        let full = || {
+            (
+                Refusal::TableFull,
+                io::Error::from_raw_os_error(libc::EAGAIN),
+            )
+        };
+        let arena = self.family.arena();
+        let first = member::PROGRAM + 1;
+        let count = MAX_MEMBERS as u32 - first;
+        let (slot, cell) = (0..count)
+            .map(|step| first + (self.rover + step) % count)
+            .find_map(|slot| {
+                arena
+                    .member(slot)
+                    .filter(|cell| is_spare(arena, cell))
+                    .map(|cell| (slot, cell))
+            })
+            .ok_or_else(full)?;
+        self.rover = slot + 1 - first;
+        if cell.state.load(Ordering::Relaxed) != member::FREE {
+            process::discard_result(self.family, cell);
+        }
+        let generation = cell
+            .generation
+            .load(Ordering::Relaxed)
+            .wrapping_add(1)
+            .max(1);
+        cell.set_name(name);
+        cell.parent.store(parent, Ordering::Relaxed);
+        let parents = arena
+            .member(parent)
+            .map_or(0, |cell| cell.generation.load(Ordering::Relaxed));
+        cell.parent_generation.store(parents, Ordering::Relaxed);
+        cell.flags
+            .store(if daemon { FLAG_DAEMON } else { 0 }, Ordering::Relaxed);
+        for word in [&cell.pid, &cell.start_error, &cell.phase] {
+            word.store(0, Ordering::Relaxed);
+        }
+        for word in [&cell.status, &cell.result, &cell.result_len] {
+            word.store(0, Ordering::Relaxed);
+        }
+        cell.generation.store(generation, Ordering::Relaxed);
+        // Release: whoever sees the state sees the cell made ready.
+        cell.state.store(member::STARTING, Ordering::Release);
+        Ok((MemberId::new(slot, generation), cell))
+    }
+}
+
+/// Whether nobody will ask for this cell's last user any more.
+fn is_spare(arena: &crate::arena::Arena, cell: &MemberCell) -> bool {
+    match cell.state.load(Ordering::Acquire) {
+        member::FREE => true,
+        member::EXITED => {
+            let parent = arena.member_cell(cell.parent_id());
+            cell.has(FLAG_RELEASED) || !parent.is_some_and(MemberCell::is_alive)
+        }
+        _ => false,
+    }
+}
+
+/// Gives back a slot in which no process was made.
+fn release_slot(cell: &MemberCell) {
+    cell.state.store(member::FREE, Ordering::Release);
+}
+
+fn failed((what, error): Failure) -> Reply {
+    Reply::Failed {
+        what,
+        errno: error.raw_os_error().unwrap_or(libc::EIO),
+    }
+}

@@ -1,0 +1,316 @@
+//! What crosses a process border: any serde type, as postcard bytes, and descriptors beside them.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+
+use postcard::ser_flavors::Flavor;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::arena::{OutOfMemory, Writer};
+use crate::panic::{Panic, catch};
+
+/// A value could not be encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// Its `Serialize` returned an error.
+    Failed(String),
+    /// Its `Serialize` panicked.
+    Panicked(Box<Panic>),
+    /// There is no shared memory for the encoded bytes.
+    OutOfMemory(OutOfMemory),
+}
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(why) => write!(f, "cannot be encoded: {why}"),
+            Self::Panicked(panic) => write!(f, "encoding {panic}"),
+            Self::OutOfMemory(error) => write!(f, "cannot be encoded: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for EncodeError {}
+
+impl From<OutOfMemory> for EncodeError {
+    fn from(error: OutOfMemory) -> Self {
+        Self::OutOfMemory(error)
+    }
+}
+
+/// Bytes could not be decoded into the expected type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Its `Deserialize` returned an error, or the bytes were not of this type.
+    Failed(String),
+    /// Its `Deserialize` panicked.
+    Panicked(Box<Panic>),
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(why) => write!(f, "cannot be decoded: {why}"),
+            Self::Panicked(panic) => write!(f, "decoding {panic}"),
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// Where encoded bytes go.
+pub trait Sink {
+    /// Appends `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`]: there is no room for them.
+    fn put(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory>;
+
+    /// Appends one byte.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Self::put).
+    #[inline]
+    fn put_byte(&mut self, byte: u8) -> Result<(), OutOfMemory> {
+        self.put(&[byte])
+    }
+}
+
+impl Sink for Writer {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory> {
+        self.extend(bytes)
+    }
+
+    #[inline]
+    fn put_byte(&mut self, byte: u8) -> Result<(), OutOfMemory> {
+        self.push(byte)
+    }
+}
+
+impl Sink for Vec<u8> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory> {
+        let full = |_| OutOfMemory::new(bytes.len());
+        self.try_reserve(bytes.len()).map_err(full)?;
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    #[inline]
+    fn put_byte(&mut self, byte: u8) -> Result<(), OutOfMemory> {
+        if self.len() == self.capacity() {
+            return self.put(&[byte]);
+        }
+        self.push(byte);
+        Ok(())
+    }
+}
+
+struct Target<'a, S> {
+    sink: &'a mut S,
+    full: &'a mut Option<OutOfMemory>,
+}
+
+impl<S> Target<'_, S> {
+    #[cold]
+    fn refuse(&mut self, error: OutOfMemory) -> postcard::Error {
+        *self.full = Some(error);
+        postcard::Error::SerializeBufferFull
+    }
+}
+
+impl<S: Sink> Flavor for Target<'_, S> {
+    type Output = ();
+
+    #[inline]
+    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        match self.sink.put(data) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.refuse(error)),
+        }
+    }
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        match self.sink.put_byte(byte) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.refuse(error)),
+        }
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// Appends the encoded `value` to `sink`. Panics in its `Serialize` come back as errors.
+///
+/// # Errors
+///
+/// [`EncodeError`]; the sink may then hold a part of the value.
+pub fn encode<T: Serialize + ?Sized, S: Sink>(value: &T, sink: &mut S) -> Result<(), EncodeError> {
+    match catch(|| encode_unguarded(value, sink)) {
+        Ok(done) => done,
+        Err(panic) => Err(EncodeError::Panicked(panic)),
+    }
+}
+
+/// As [`encode`], without minding panics: for a caller that does.
+///
+/// # Errors
+///
+/// As [`encode`].
+///
+/// # Panics
+///
+/// If the `Serialize` of `value` does.
+#[inline]
+pub fn encode_unguarded<T: Serialize + ?Sized, S: Sink>(
+    value: &T,
+    sink: &mut S,
+) -> Result<(), EncodeError> {
+    let mut full = None;
+    let flavor = Target {
+        sink,
+        full: &mut full,
+    };
+    match postcard::serialize_with_flavor(value, flavor) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            Err(full.map_or_else(|| EncodeError::Failed(error.to_string()), EncodeError::from))
+        }
+    }
+}
+
+/// Decodes a value that takes up all of `bytes`. Panics in its `Deserialize` come back as errors.
+///
+/// # Errors
+///
+/// [`DecodeError`].
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    match catch(|| decode_unguarded(bytes)) {
+        Ok(done) => done,
+        Err(panic) => Err(DecodeError::Panicked(panic)),
+    }
+}
+
+/// As [`decode`], without minding panics: for a caller that does.
+///
+/// # Errors
+///
+/// As [`decode`].
+///
+/// # Panics
+///
+/// If the `Deserialize` of `T` does.
+#[inline]
+pub fn decode_unguarded<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => Err(DecodeError::Failed(format!(
+            "{} bytes too many",
+            rest.len()
+        ))),
+        Err(error) => Err(DecodeError::Failed(error.to_string())),
+    }
+}
+
+thread_local! {
+    static OUTGOING: RefCell<Option<Vec<OwnedFd>>> = const { RefCell::new(None) };
+    static INCOMING: RefCell<Vec<Option<OwnedFd>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `body` with a place for descriptors that it serialises, and returns them.
+pub(crate) fn collect_descriptors<T>(body: impl FnOnce() -> T) -> (T, Vec<OwnedFd>) {
+    let before = OUTGOING.replace(Some(Vec::new()));
+    let result = body();
+    let collected = OUTGOING.replace(before);
+    (result, collected.unwrap_or_default())
+}
+
+/// Runs `body` with `descriptors` to be taken by what it deserialises. Closes what is left.
+pub(crate) fn offer_descriptors<T>(descriptors: Vec<OwnedFd>, body: impl FnOnce() -> T) -> T {
+    INCOMING.set(descriptors.into_iter().map(Some).collect());
+    let result = body();
+    INCOMING.set(Vec::new());
+    result
+}
+
+/// Lets an open file, socket or other descriptor travel inside an argument.
+///
+/// The other process gets a duplicate, as with `dup`: both share the file position. Descriptors
+/// travel with the start of a process, at most 250 at a time; encoding one elsewhere is an error.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::{Read, Seek, Write};
+/// use procession_primitives::{Process, SendFd};
+///
+/// let mut file = tempfile()?;
+/// file.write_all(b"hello")?;
+/// file.rewind()?;
+/// let length = Process::spawn(|file: SendFd<std::fs::File>| {
+///     let mut text = String::new();
+///     file.into_inner().read_to_string(&mut text).unwrap()
+/// }, SendFd::new(file))?;
+/// assert_eq!(length.join()?, 5);
+/// # fn tempfile() -> std::io::Result<std::fs::File> {
+/// #     let fd = rustix::fs::memfd_create("doc", rustix::fs::MemfdFlags::CLOEXEC)?;
+/// #     Ok(fd.into())
+/// # }
+/// # procession_primitives::Result::Ok(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SendFd<T>(T);
+
+impl<T> SendFd<T> {
+    /// Wraps anything that has a descriptor.
+    pub fn new(inner: T) -> SendFd<T> {
+        SendFd(inner)
+    }
+
+    /// What was wrapped.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+
+    /// What is wrapped.
+    pub fn get_ref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: AsFd> Serialize for SendFd<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let index = OUTGOING.with_borrow_mut(|outgoing| {
+            let outgoing = outgoing
+                .as_mut()
+                .ok_or("descriptors travel only with the start of a process")?;
+            let copy = rustix::io::fcntl_dupfd_cloexec(&self.0, 3);
+            outgoing.push(copy.map_err(|_| "the descriptor cannot be duplicated")?);
+            Ok(outgoing.len() as u32 - 1)
+        });
+        index
+            .map_err(|why: &str| S::Error::custom(why))?
+            .serialize(serializer)
+    }
+}
+
+impl<'de, T: From<OwnedFd>> Deserialize<'de> for SendFd<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let index = u32::deserialize(deserializer)?;
+        let taken = INCOMING.with_borrow_mut(|incoming| incoming.get_mut(index as usize)?.take());
+        taken
+            .map(|fd| SendFd(T::from(fd)))
+            .ok_or_else(|| D::Error::custom("no such descriptor came along"))
+    }
+}

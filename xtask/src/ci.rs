@@ -1,0 +1,58 @@
+//! `cargo xtask ci`: everything that must hold before a change goes in.
+
+use std::time::Instant;
+
+use crate::args::Args;
+use crate::step::{self, cargo, seconds};
+use crate::{Command, Failure, Outcome, examples, test, tidy};
+
+pub(crate) const COMMAND: Command = Command {
+    name: "ci",
+    arguments: "",
+    summary: "test, fmt, clippy, doc, tidy, examples; stops at the first failure",
+    run,
+};
+
+/// A name and what it does.
+type Step = (&'static str, fn() -> Outcome);
+
+const STEPS: [Step; 6] = [
+    ("test", || (test::COMMAND.run)(Args::new([]))),
+    ("fmt", || {
+        Ok(step::run(&mut cargo(&["fmt", "--all", "--check"]))?)
+    }),
+    ("clippy", clippy),
+    ("doc", doc),
+    ("tidy", || (tidy::COMMAND.run)(Args::new([]))),
+    ("examples", || (examples::COMMAND.run)(Args::new([]))),
+];
+
+fn run(args: Args) -> Outcome {
+    args.finish()?;
+    let start = Instant::now();
+    for (name, run) in STEPS {
+        println!("== {name}");
+        let start = Instant::now();
+        let outcome = run();
+        let duration = seconds(start.elapsed());
+        match outcome {
+            Ok(()) => println!("== {name}: ok, {duration}\n"),
+            Err(Failure::Usage(message) | Failure::Failed(message)) => {
+                println!("== {name}: FAILED, {duration}");
+                return Err(Failure::Failed(format!("{name}: {message}")));
+            }
+        }
+    }
+    println!("== ci: ok, {}", seconds(start.elapsed()));
+    Ok(())
+}
+
+fn clippy() -> Outcome {
+    let arguments = ["clippy", "--workspace", "--all-targets", "--"];
+    Ok(step::run(cargo(&arguments).args(["-D", "warnings"]))?)
+}
+
+fn doc() -> Outcome {
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
+    Ok(step::run(doc.env("RUSTDOCFLAGS", "-Dwarnings"))?)
+}
