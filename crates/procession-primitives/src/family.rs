@@ -28,6 +28,7 @@ use crate::arena::{Arena, Block};
 use crate::door::{self, Role};
 use crate::image;
 use crate::member::{self, MemberId};
+use crate::memory;
 use crate::park::OWNER_DIED;
 use crate::protocol::{self, Reply, Request};
 use crate::status::ExitStatus;
@@ -270,6 +271,12 @@ impl Family {
             .map_err(|error| FamilyError::System("starting the supervisor", error))?;
         drop(theirs);
         self.greet(&ours, pid)?;
+        // What this process made before the new supervisor knew of it.
+        memory::for_each_live(|name, device, inode| {
+            let request = segment(name, device, inode, true);
+            let told = protocol::send(&ours, &request, &[]);
+            let _ = told.and_then(|()| protocol::receive::<Reply>(&ours));
+        });
         Ok(ours)
     }
 
@@ -319,6 +326,23 @@ impl Family {
         // Release: after this a new supervisor may take the table over.
         life.store(0, Ordering::Release);
         self.announce();
+    }
+}
+
+/// Tells the supervisor, started if need be, which named segment to remove when this process dies.
+pub(crate) fn register_segment(name: &str, device: u64, inode: u64, remove: bool) {
+    // Without a supervisor the name outlives a kill, until a later program's sweep.
+    if let Ok(family) = Family::current() {
+        let _ = family.ask(&segment(name, device, inode, remove), &[]);
+    }
+}
+
+fn segment(name: &str, device: u64, inode: u64, remove: bool) -> Request {
+    Request::Segment {
+        name: name.to_owned(),
+        device,
+        inode,
+        remove,
     }
 }
 

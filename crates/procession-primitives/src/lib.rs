@@ -26,6 +26,7 @@ pub use door::init;
 pub use family::{Family, FamilyError};
 pub use image::{BuildId, CodeAddress, CodeError, build_id, fn_from_address};
 pub use member::{MemberId, MemberState};
+pub use memory::{SharedMemory, SharedMemoryBuilder, SharedMemoryError};
 pub use panic::{Panic, PanicLocation, catch, quietly};
 pub use park::{News, wake};
 pub use process::{

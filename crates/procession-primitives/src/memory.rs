@@ -24,9 +24,10 @@ use std::{
 use rustix::fd::{BorrowedFd, OwnedFd};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-pub use self::error::SharedMemoryError;
 #[allow(unused_imports, reason = "called by the supervisor")]
-pub(crate) use self::hooks::{REGISTRAR, for_each_live, unlink_if};
+pub(crate) use self::available::available_memory;
+pub use self::error::SharedMemoryError;
+pub(crate) use self::hooks::{for_each_live, unlink_if};
 use self::{
     anonymous::Anonymous,
     named::{Expect, Named},

@@ -10,11 +10,11 @@ use std::num::NonZeroI32;
 /// ```
 /// use procession_primitives::Process;
 ///
-/// let process = Process::spawn(|code: i32| std::process::exit(code), 3)?;
+/// let process = Process::spawn(|code: i32| -> () { std::process::exit(code) }, 3)?;
 /// let status = process.wait();
 /// assert_eq!(status.code(), Some(3));
 /// assert_eq!(status.signal(), None);
-/// # procession_primitives::Result::Ok(())
+/// # Ok::<(), procession_primitives::Error>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ExitStatus {

@@ -34,52 +34,6 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(&fd, 3)?)
 }
 
-/// Bytes that the machine, and the cgroup of this process, can still give.
-pub(crate) fn available_memory() -> u64 {
-    let machine = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| {
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-            line.trim()
-                .trim_end_matches(" kB")
-                .parse::<u64>()
-                .ok()
-                .map(|kib| kib << 10)
-        });
-    machine
-        .unwrap_or(u64::MAX)
-        .min(cgroup_room().unwrap_or(u64::MAX))
-}
-
-/// What is left up to the smallest `memory.max` on the way to the root of the hierarchy.
-fn cgroup_room() -> Option<u64> {
-    let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let root = std::path::Path::new("/sys/fs/cgroup");
-    let mut at = root.join(path);
-    let mut room = None;
-    let number = |file| {
-        std::fs::read_to_string(file)
-            .ok()?
-            .trim()
-            .parse::<u64>()
-            .ok()
-    };
-    while at != root && at.starts_with(root) {
-        if let (Some(max), Some(now)) = (
-            number(at.join("memory.max")),
-            number(at.join("memory.current")),
-        ) {
-            let left = max.saturating_sub(now);
-            room = Some(room.map_or(left, |room: u64| room.min(left)));
-        }
-        at.pop();
-    }
-    room
-}
-
 /// How often the kernel has killed for want of memory, if it tells.
 pub(crate) fn oom_kills() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/vmstat").ok()?;

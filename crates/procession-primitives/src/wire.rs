@@ -267,7 +267,7 @@ pub(crate) fn offer_descriptors<T>(descriptors: Vec<OwnedFd>, body: impl FnOnce(
 /// #     let fd = rustix::fs::memfd_create("doc", rustix::fs::MemfdFlags::CLOEXEC)?;
 /// #     Ok(fd.into())
 /// # }
-/// # procession_primitives::Result::Ok(())
+/// # Ok::<(), procession_primitives::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SendFd<T>(T);

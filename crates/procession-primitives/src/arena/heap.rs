@@ -121,7 +121,9 @@ impl Arena {
     ) -> Result<(BlockId, usize), OutOfMemory> {
         let refused = OutOfMemory { bytes };
         let units = units_for(bytes).ok_or(refused)?;
-        if bytes >= ASK_FROM && bytes as u64 > crate::sys::available_memory() {
+        if bytes >= ASK_FROM
+            && crate::memory::available_memory().is_some_and(|available| bytes as u64 > available)
+        {
             return Err(refused);
         }
         let heap = &self.header().heap.0;

@@ -13,22 +13,22 @@ use super::{SharedMemoryError, hooks::DIRECTORY};
 /// Committed at a time, so that a signal costs the repetition of one step only.
 const COMMIT_STEP: u64 = 2 << 20;
 
+/// Bytes that the machine and the control group can still give, if they tell.
+pub(crate) fn available_memory() -> Option<u64> {
+    let available = machine().into_iter().chain(control_group()).min()?;
+    // Taking the last page would only move the failure into somebody else's page fault.
+    Some(available - available / 16)
+}
+
 /// Refuses a size that the machine or the control group cannot give.
 pub(super) fn check_memory(requested: u64) -> Result<(), SharedMemoryError> {
-    let available = match (machine(), control_group()) {
-        (Some(machine), Some(group)) => machine.min(group),
-        (Some(limit), None) | (None, Some(limit)) => limit,
-        (None, None) => return Ok(()),
-    };
-    // Taking the last page would only move the failure into somebody else's page fault.
-    let available = available - available / 16;
-    if requested > available {
-        return Err(SharedMemoryError::OutOfMemory {
+    match available_memory() {
+        Some(available) if requested > available => Err(SharedMemoryError::OutOfMemory {
             requested,
             available,
-        });
+        }),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Refuses a size that `/dev/shm` has no room for.

@@ -23,7 +23,7 @@ pub(super) const DIRECTORY: &str = "/dev/shm";
 /// taken back is the triple, not the name.
 pub(crate) type Registrar = fn(&str, u64, u64, bool);
 
-/// Set once by whoever cleans up after this process.
+/// Whom to tell; the family's supervisor unless a test has set another.
 pub(crate) static REGISTRAR: OnceLock<Registrar> = OnceLock::new();
 
 static LIVE: Mutex<Vec<Live>> = Mutex::new(Vec::new());
@@ -87,9 +87,8 @@ pub(super) fn withdraw(name: &str, identity: Identity) {
 
 /// Without holding the list: the hook may start the supervisor, and its start reads the list.
 fn tell(name: &str, identity: Identity, add: bool) {
-    if let Some(registrar) = REGISTRAR.get() {
-        registrar(name, identity.dev, identity.ino, add);
-    }
+    let registrar = REGISTRAR.get_or_init(|| crate::family::register_segment);
+    registrar(name, identity.dev, identity.ino, add);
 }
 
 fn live() -> MutexGuard<'static, Vec<Live>> {

@@ -102,7 +102,7 @@ impl ProcessInfo {
 /// let me = procession_primitives::current_process()?;
 /// assert_eq!(me.pid(), std::process::id());
 /// assert_eq!(me.name(), "MainProcess");
-/// # procession_primitives::Result::Ok(())
+/// # Ok::<(), procession_primitives::Error>(())
 /// ```
 pub fn current_process() -> Result<ProcessInfo, FamilyError> {
     let family = Family::current()?;

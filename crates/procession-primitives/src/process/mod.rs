@@ -50,7 +50,7 @@ use crate::status::ExitStatus;
 ///
 /// let process = Process::spawn(|n: u64| n * n, 10)?;
 /// assert_eq!(process.join()?, 100);
-/// # procession_primitives::Result::Ok(())
+/// # Ok::<(), procession_primitives::Error>(())
 /// ```
 pub struct Process<R> {
     family: &'static Family,
@@ -79,7 +79,7 @@ impl Process<()> {
     ///     .env("LANG", "C")
     ///     .spawn(|()| std::env::var("LANG").ok(), ())?;
     /// assert_eq!(process.join()?.as_deref(), Some("C"));
-    /// # procession_primitives::Result::Ok(())
+    /// # Ok::<(), procession_primitives::Error>(())
     /// ```
     pub fn builder() -> Builder {
         Builder::default()

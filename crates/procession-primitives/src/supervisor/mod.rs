@@ -41,6 +41,7 @@ const MINDER: u64 = 1 << 32;
 const IGNORED: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
 
 /// A named segment to be removed when its creator dies.
+#[derive(PartialEq)]
 struct Segment {
     name: String,
     device: u64,
@@ -221,14 +222,15 @@ impl Supervisor {
                 inode,
                 remove,
             } => {
+                let segment = Segment {
+                    name,
+                    device,
+                    inode,
+                };
                 let segments = self.segments.entry(slot).or_default();
-                segments.retain(|segment| segment.name != name);
+                segments.retain(|known| *known != segment);
                 if remove {
-                    segments.push(Segment {
-                        name,
-                        device,
-                        inode,
-                    });
+                    segments.push(segment);
                 }
                 self.answer(line, &Reply::Done, None);
             }
@@ -382,6 +384,7 @@ impl Supervisor {
             remove_segments(Some(segments));
         }
         self.children.clear();
+        let _ = crate::memory::SharedMemory::remove_stale();
         // Each death may hand us orphans, until no child is left.
         while let Ok(Some(_)) = rustix::process::wait(WaitOptions::empty()) {
             self.kill_orphans();
