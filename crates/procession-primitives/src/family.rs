@@ -183,9 +183,17 @@ impl Family {
         self.me
     }
 
+    /// Whether this process is the member that `self` speaks of, and not a fork of it.
+    #[must_use]
+    #[inline]
+    pub fn is_present(&self) -> bool {
+        self.sentinel.load(Ordering::Relaxed) != 0
+    }
+
     /// The supervisor's life word, in the process that has to act on its death.
     pub(crate) fn watched_life(&self) -> Option<&'static AtomicU32> {
-        (self.me.slot() == member::PROGRAM).then(|| &self.arena.header().life.0)
+        (self.me.slot() == member::PROGRAM && self.is_present())
+            .then(|| &self.arena.header().life.0)
     }
 
     pub(crate) fn lock_control(&self) -> MutexGuard<'_, Control> {

@@ -43,7 +43,9 @@ impl Panic {
         self.backtrace.as_deref()
     }
 
-    fn of(payload: &(dyn Any + Send)) -> Panic {
+    /// What a caught payload tells: the message, if it is one.
+    #[must_use]
+    pub fn from_payload(payload: &(dyn Any + Send)) -> Panic {
         Panic {
             message: text_of(payload),
             location: PanicLocation::default(),
@@ -152,7 +154,7 @@ pub fn catch<T>(body: impl FnOnce() -> T) -> Result<T, Box<Panic>> {
             .try_with(|last| last.borrow_mut().take())
             .ok()
             .flatten();
-        let panic = Box::new(noted.unwrap_or_else(|| Panic::of(&*payload)));
+        let panic = Box::new(noted.unwrap_or_else(|| Panic::from_payload(&*payload)));
         // Dropping what the user threw may panic again.
         if let Err(second) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             std::mem::forget(second);

@@ -77,6 +77,7 @@ pub(crate) struct Surroundings {
 pub(crate) struct Start {
     pub(crate) method: Method,
     pub(crate) daemon: bool,
+    pub(crate) ignore_interrupts: bool,
     pub(crate) name: String,
     /// `CodeAddress` words of the typed trampoline and of the function that it calls.
     pub(crate) trampoline: [u64; 2],

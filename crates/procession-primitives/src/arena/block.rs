@@ -95,6 +95,19 @@ impl Block {
         Ok(Self::at(family, id, len))
     }
 
+    /// Allocates at least `bytes` bytes that are 0. Touches no memory: that comes with the first use.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn zeroed(family: &'static Family, bytes: usize) -> Result<Block, OutOfMemory> {
+        let mut block = Self::new(family, bytes)?;
+        if !family.arena().drop_pages(block.id, block.len) {
+            block.bytes_mut().fill(0);
+        }
+        Ok(block)
+    }
+
     /// Takes charge of a block that was given to this process; `None` for a stale or foreign id.
     #[must_use]
     pub fn adopt(family: &'static Family, id: BlockId) -> Option<Block> {
@@ -194,6 +207,10 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
+        if !self.family.is_present() {
+            // A copy in a forked child: the block is the parent's.
+            return;
+        }
         self.family
             .arena()
             .free_run(self.family, self.id, self.family.me().slot());
@@ -224,6 +241,32 @@ impl Arena {
         Some(unsafe { slice::from_raw_parts(at.as_ptr(), len) })
     }
 
+    /// All bytes of a block of `owner`, to be written by the caller.
+    ///
+    /// # Safety
+    ///
+    /// A protocol between the processes gives the block to the caller alone during `'a`.
+    #[must_use]
+    pub unsafe fn lend_block<'a>(&self, id: BlockId, owner: MemberId) -> Option<&'a mut [u8]> {
+        let len = self.owns(id, owner.slot())?;
+        // SAFETY: as promised by the caller.
+        unsafe { self.bytes_at(self.unit_at(id.unit), len) }
+    }
+
+    /// Bytes of the arena, named by offset. `None` outside of it.
+    ///
+    /// # Safety
+    ///
+    /// A protocol between the processes gives these bytes to the caller alone during `'a`.
+    #[must_use]
+    pub unsafe fn bytes_at<'a>(&self, offset: u64, len: usize) -> Option<&'a mut [u8]> {
+        if offset.checked_add(len as u64)? > self.size {
+            return None;
+        }
+        // SAFETY: in bounds, and the caller promises that nobody else uses them.
+        Some(unsafe { slice::from_raw_parts_mut(self.pointer(offset).as_ptr(), len) })
+    }
+
     /// Makes `to` the owner of a block that `from` has put into the caller's hands.
     pub(crate) fn pass(&self, id: BlockId, from: u32, to: u32) {
         if self.owns(id, from).is_some() {
@@ -231,17 +274,18 @@ impl Arena {
         }
     }
 
-    /// Frees a block of `owner`, which has left it to the caller. A stale id changes nothing.
-    pub(crate) fn free_for(&self, family: &Family, id: BlockId, owner: u32) {
+    /// Frees a block of slot `owner`, which has left it to the caller. A stale id changes nothing.
+    pub fn free_for(&self, family: &Family, id: BlockId, owner: u32) {
         self.free_run(family, id, owner);
     }
 
-    /// Returns a run's memory to the system. Its owner, or the settler of its dead owner, calls this.
-    pub(super) fn drop_pages(&self, id: BlockId, len: usize) {
+    /// Returns a run's memory to the system, so that it reads as 0. False if it would not.
+    ///
+    /// Its owner, or the settler of its dead owner, calls this.
+    pub(super) fn drop_pages(&self, id: BlockId, len: usize) -> bool {
         let at = self.pointer(self.unit_at(id.unit));
-        // SAFETY: `len` bytes of the mapping that nobody uses any more. Only a hint, so a
-        // refusal is of no consequence.
-        let _ = unsafe { rustix::mm::madvise(at.as_ptr().cast(), len, Advice::LinuxRemove) };
+        // SAFETY: `len` bytes of the mapping that nobody uses any more.
+        unsafe { rustix::mm::madvise(at.as_ptr().cast(), len, Advice::LinuxRemove) }.is_ok()
     }
 }
 
@@ -305,9 +349,14 @@ impl Writer {
         }
     }
 
-    /// Forgets what was written.
-    pub fn clear(&mut self) {
-        self.len = 0;
+    /// Forgets what was written from `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// What was written.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.block.bytes_mut()[..self.len]
     }
 
     /// How many bytes were written.

@@ -119,6 +119,7 @@ const INLINE: usize = 32 << 10;
 pub struct Builder {
     name: Option<String>,
     daemon: bool,
+    ignore_interrupts: bool,
     method: Option<StartMethod>,
     environment: Vec<(OsString, Option<OsString>)>,
     clear_environment: bool,
@@ -139,6 +140,12 @@ impl Builder {
     /// it when it ends by itself (`false`, the default). It never outlives a killed creator.
     pub fn daemon(mut self, daemon: bool) -> Self {
         self.daemon = daemon;
+        self
+    }
+
+    /// Whether the process ignores `SIGINT`, which Ctrl+C sends to it too; not unless set.
+    pub fn ignore_interrupts(mut self, ignore: bool) -> Self {
+        self.ignore_interrupts = ignore;
         self
     }
 
@@ -260,6 +267,7 @@ impl Builder {
         Plan {
             name,
             daemon: self.daemon,
+            ignore_interrupts: self.ignore_interrupts,
             method: self.method.unwrap_or_else(StartMethod::default_method),
             changes: self.environment,
             clear: self.clear_environment,
@@ -274,6 +282,7 @@ impl Builder {
 pub(super) struct Plan {
     pub(super) name: String,
     pub(super) daemon: bool,
+    pub(super) ignore_interrupts: bool,
     method: StartMethod,
     changes: Vec<(OsString, Option<OsString>)>,
     clear: bool,
@@ -329,6 +338,7 @@ impl Plan {
                 _ => Method::ForkServer,
             },
             daemon: self.daemon,
+            ignore_interrupts: self.ignore_interrupts,
             name: self.name.clone(),
             trampoline: trampoline.to_words(),
             function: function.to_words(),

@@ -79,7 +79,7 @@ impl Outcome {
             Err(failure) => self.write(FAILURE, failure),
         };
         if let Err(error) = encoded {
-            self.writer.clear();
+            self.writer.truncate(0);
             // Short, so it fits where the value did not.
             let _ = self.write(FAILURE, &Failure::ValueEncode(error.to_string()));
         }

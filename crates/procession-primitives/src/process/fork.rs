@@ -230,6 +230,9 @@ fn be_born<R: Serialize>(
     };
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     panic::install_hook();
+    if plan.ignore_interrupts {
+        sys::ignore_signal(libc::SIGINT);
+    }
     let Some(mut outcome) = Outcome::new(family) else {
         sys::exit_now(101)
     };

@@ -296,6 +296,10 @@ impl<R> Process<R> {
 
 impl<R> Drop for Process<R> {
     fn drop(&mut self) {
+        if !self.family.is_present() {
+            // A copy in a forked child: the handle is the parent's.
+            return;
+        }
         let Some(cell) = self.family.arena().member_cell(self.id) else {
             return;
         };

@@ -1,0 +1,219 @@
+//! The task cell: all that is known of one task, in shared memory.
+//!
+//! A task is a batch of one or more items for one function. Its cell is the truth about it; the
+//! ring that hands it to workers holds hints.
+//!
+//! # States
+//!
+//! | kind | meaning | who leaves this state |
+//! |---|---|---|
+//! | `FREE` | no task | the program, filling it: `QUEUED` |
+//! | `QUEUED` | ready to run | a worker, by CAS: `CLAIMED`; the program, by CAS: `CANCELLED` |
+//! | `CLAIMED` | worker `w` runs it | `w`: `DONE`; after the death of `w` the program: `QUEUED` with the next lap, or `DONE` |
+//! | `DONE` | all outcomes recorded; `w` was the last to work on it | the program: `FREE` |
+//! | `CANCELLED` | will not run | the program: `FREE` |
+//!
+//! The word also holds a lap, which grows with each `QUEUED`: a stale look at the word never
+//! passes for a fresh one.
+//!
+//! # Outcomes
+//!
+//! Whoever runs the task appends one record per item to its output and then stores the output's
+//! new length: that store commits the item. `at` names the item in progress and its phase. So
+//! after a death, what is committed is what counts, and the item in progress is the first without
+//! a record, if `at` says that it was begun. See `README.md` beside this file.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use procession_primitives::{CodeAddress, Phase};
+
+/// Index of a worker in its pool.
+pub(crate) type WorkerIndex = u32;
+
+const KIND_BITS: u32 = 3;
+const WORKER_BITS: u32 = 13;
+const LAP_SHIFT: u32 = KIND_BITS + WORKER_BITS;
+
+const _: () = assert!(crate::MAX_WORKERS < 1 << WORKER_BITS);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Free,
+    Queued,
+    Claimed,
+    Done,
+    Cancelled,
+}
+
+/// The state word, taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) kind: Kind,
+    pub(crate) worker: WorkerIndex,
+    pub(crate) lap: u32,
+}
+
+impl State {
+    fn from_word(word: u32) -> State {
+        let kind = match word & ((1 << KIND_BITS) - 1) {
+            1 => Kind::Queued,
+            2 => Kind::Claimed,
+            3 => Kind::Done,
+            4 => Kind::Cancelled,
+            _ => Kind::Free,
+        };
+        let worker = (word >> KIND_BITS) & ((1 << WORKER_BITS) - 1);
+        State {
+            kind,
+            worker,
+            lap: word >> LAP_SHIFT,
+        }
+    }
+
+    fn to_word(self) -> u32 {
+        self.kind as u32 | self.worker << KIND_BITS | self.lap << LAP_SHIFT
+    }
+}
+
+/// Bytes of input and of output that lie in the cell itself.
+pub(crate) const SMALL: usize = 192;
+
+/// The control part of a cell. Its small input and output follow it in memory.
+#[repr(C, align(128))]
+#[derive(Debug)]
+pub(crate) struct Cell {
+    state: AtomicU32,
+    /// Next in the list of finished tasks that this one is in.
+    pub(crate) next: AtomicU32,
+    /// The cell whose `inbox` gets this task when it is finished.
+    pub(crate) mailbox: AtomicU32,
+    /// List of finished tasks, in a cell that serves as mailbox: see `mailbox.rs`.
+    pub(crate) inbox: AtomicU32,
+    pub(crate) items: AtomicU32,
+    reserved: AtomicU32,
+    /// For the call alone: which of its items come first here.
+    pub(crate) first: AtomicU64,
+    /// Item in progress and its phase: `item << 3 | phase`.
+    at: AtomicU64,
+    trampoline: [AtomicU64; 2],
+    function: [AtomicU64; 2],
+    /// Block with the input, 0 if it is in the cell; and its length.
+    pub(crate) input: AtomicU64,
+    pub(crate) input_len: AtomicU64,
+    /// Block with the output, 0 if it is in the cell; and its committed length.
+    pub(crate) output: AtomicU64,
+    pub(crate) output_len: AtomicU64,
+    /// While the output moves to a larger block: where from and where to.
+    pub(crate) output_old: AtomicU64,
+    pub(crate) output_new: AtomicU64,
+    /// Nanoseconds that workers have spent on it.
+    pub(crate) nanos: AtomicU64,
+}
+
+/// Distance from one cell to the next.
+pub(crate) const CELL_STRIDE: usize = 512;
+pub(crate) const SMALL_INPUT_AT: usize = size_of::<Cell>();
+pub(crate) const SMALL_OUTPUT_AT: usize = SMALL_INPUT_AT + SMALL;
+
+const _: () = assert!(size_of::<Cell>() == 128);
+const _: () = assert!(SMALL_OUTPUT_AT + SMALL <= CELL_STRIDE);
+
+impl Cell {
+    pub(crate) fn state(&self) -> State {
+        // Acquire: with a state comes what was written before it was set.
+        State::from_word(self.state.load(Ordering::Acquire))
+    }
+
+    /// Makes the filled cell ready to run.
+    pub(crate) fn queue(&self) {
+        let lap = self.state().lap.wrapping_add(1);
+        let queued = State {
+            kind: Kind::Queued,
+            worker: 0,
+            lap,
+        };
+        // Release: whoever claims it sees what it was filled with.
+        self.state.store(queued.to_word(), Ordering::Release);
+    }
+
+    /// Takes the task for `worker`, if nobody else has.
+    pub(crate) fn claim(&self, worker: WorkerIndex) -> bool {
+        let seen = self.state();
+        let claimed = State {
+            kind: Kind::Claimed,
+            worker,
+            lap: seen.lap,
+        };
+        seen.kind == Kind::Queued && self.change(seen, claimed)
+    }
+
+    /// Takes the task back before any worker has it.
+    pub(crate) fn cancel(&self) -> bool {
+        let seen = self.state();
+        let cancelled = State {
+            kind: Kind::Cancelled,
+            ..seen
+        };
+        seen.kind == Kind::Queued && self.change(seen, cancelled)
+    }
+
+    fn change(&self, from: State, to: State) -> bool {
+        // AcqRel: a claim sees the filling; whoever sees the claim sees what came before it.
+        let changed = self.state.compare_exchange(
+            from.to_word(),
+            to.to_word(),
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+        changed.is_ok()
+    }
+
+    /// Declares all items done. By the claimer, or by the program for a dead one.
+    pub(crate) fn finish(&self, worker: WorkerIndex) {
+        let done = State {
+            kind: Kind::Done,
+            worker,
+            lap: self.state().lap,
+        };
+        // Release: whoever sees it sees the whole output.
+        self.state.store(done.to_word(), Ordering::Release);
+    }
+
+    /// Empties the cell. Only the program, after `DONE` or `CANCELLED`.
+    pub(crate) fn clear(&self) {
+        let free = State {
+            kind: Kind::Free,
+            worker: 0,
+            lap: self.state().lap,
+        };
+        self.state.store(free.to_word(), Ordering::Relaxed);
+    }
+
+    /// Notes which item is in progress, and how far.
+    #[inline]
+    pub(crate) fn set_at(&self, item: u32, phase: Phase) {
+        let word = u64::from(item) << 3 | u64::from(phase.to_word());
+        self.at.store(word, Ordering::Relaxed);
+    }
+
+    pub(crate) fn at(&self) -> (u32, Phase) {
+        let word = self.at.load(Ordering::Relaxed);
+        ((word >> 3) as u32, Phase::from_word((word & 7) as u32))
+    }
+
+    pub(crate) fn set_code(&self, trampoline: CodeAddress, function: CodeAddress) {
+        let store = |to: &[AtomicU64; 2], from: CodeAddress| {
+            for (to, from) in to.iter().zip(from.to_words()) {
+                to.store(from, Ordering::Relaxed);
+            }
+        };
+        store(&self.trampoline, trampoline);
+        store(&self.function, function);
+    }
+
+    /// Code addresses, as words: trampoline, then function.
+    pub(crate) fn code(&self) -> [[u64; 2]; 2] {
+        [&self.trampoline, &self.function]
+            .map(|words| [0, 1].map(|i: usize| words[i].load(Ordering::Relaxed)))
+    }
+}

@@ -1,0 +1,83 @@
+//! A gate: processes wait at it until the test lets them go.
+
+use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use procession_primitives::SendFd;
+
+/// What a process waits at.
+pub(crate) type Entrance = SendFd<PipeReader>;
+
+/// What a process tells of itself.
+pub(crate) type Bell = SendFd<PipeWriter>;
+
+/// Lets one process through for each byte.
+pub(crate) struct Gate {
+    reader: PipeReader,
+    writer: PipeWriter,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Gate {
+        let (reader, writer) = std::io::pipe().unwrap();
+        Gate { reader, writer }
+    }
+
+    /// For one process that is to wait.
+    pub(crate) fn entrance(&self) -> Entrance {
+        SendFd::new(self.reader.try_clone().unwrap())
+    }
+
+    pub(crate) fn open(&mut self, count: usize) {
+        self.writer.write_all(&vec![1; count]).unwrap();
+    }
+}
+
+/// Waits until the gate lets one through. Ends the process if the gate is no more.
+pub(crate) fn pass(entrance: Entrance) {
+    let mut byte = [0];
+    if entrance.into_inner().read_exact(&mut byte).is_err() {
+        std::process::exit(99);
+    }
+}
+
+/// Says that this process has come so far.
+pub(crate) fn ring(bell: Bell) {
+    bell.into_inner().write_all(b"!").unwrap();
+}
+
+/// A bell, and what hears it.
+pub(crate) struct Ear {
+    reader: PipeReader,
+    writer: PipeWriter,
+}
+
+impl Ear {
+    pub(crate) fn new() -> Ear {
+        let (reader, writer) = std::io::pipe().unwrap();
+        Ear { reader, writer }
+    }
+
+    pub(crate) fn bell(&self) -> Bell {
+        SendFd::new(self.writer.try_clone().unwrap())
+    }
+
+    pub(crate) fn fd(&self) -> OwnedFd {
+        self.writer.as_fd().try_clone_to_owned().unwrap()
+    }
+
+    /// Waits for `count` rings.
+    pub(crate) fn hear(&mut self, count: usize) {
+        let mut rings = vec![0; count];
+        self.reader.read_exact(&mut rings).unwrap();
+    }
+
+    /// Everything that is written until the last writer is gone.
+    pub(crate) fn to_end(self) -> String {
+        let Ear { mut reader, writer } = self;
+        drop(writer);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        text
+    }
+}
