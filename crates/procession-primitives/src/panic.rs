@@ -9,6 +9,8 @@ use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use serde::{Deserialize, Serialize};
 
 /// A panic, as it travels from the process in which it happened.
+///
+/// Displays as message and place; with `{:#}` also the backtrace, if there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Panic {
     message: Option<String>,
@@ -86,7 +88,7 @@ impl fmt::Display for PanicLocation {
 impl fmt::Display for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "panicked at {}: {}", self.location, self.message())?;
-        if let Some(backtrace) = &self.backtrace {
+        if let Some(backtrace) = self.backtrace.as_ref().filter(|_| f.alternate()) {
             write!(f, "\n{backtrace}")?;
         }
         Ok(())

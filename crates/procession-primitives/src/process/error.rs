@@ -126,7 +126,7 @@ impl fmt::Display for Phase {
 }
 
 /// How a process ended without a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Death {
     pid: u32,
     status: u64,
@@ -178,6 +178,16 @@ impl Death {
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+}
+
+impl fmt::Debug for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Death");
+        debug
+            .field("pid", &self.pid)
+            .field("status", &self.status());
+        debug.field("phase", &self.phase).finish()
     }
 }
 

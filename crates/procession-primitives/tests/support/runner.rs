@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use procession_primitives::{Family, Process, StartMethod};
 
+use rustix::process::Signal;
+
 use super::watchdog::{self, Watchdog};
 use super::{eventually, os, procfs};
 
@@ -145,6 +147,7 @@ fn run_all(cases: Vec<Case>) -> (usize, usize) {
                 passed += 1;
             }
             Err(_) => {
+                baseline.clean_up();
                 println!("test {name} ... FAILED");
                 failed += 1;
             }
@@ -197,10 +200,23 @@ impl Baseline {
         eventually("nothing is left behind", || self.look());
     }
 
-    fn look(&self) -> Result<(), String> {
+    fn others(&self) -> Vec<u32> {
         let me = std::process::id();
         let mut others = procfs::family(me, &self.marker);
         others.retain(|pid| *pid != me && *pid != self.watchdog);
+        others
+    }
+
+    /// After a failure: what one test leaves is not to be held against the next.
+    fn clean_up(&self) {
+        for pid in self.others() {
+            os::send(pid, Signal::KILL);
+        }
+    }
+
+    fn look(&self) -> Result<(), String> {
+        let me = std::process::id();
+        let others = self.others();
         // None if the last test killed it.
         let is_supervisor = |pid: &u32| {
             procfs::comm(*pid) == "procession"
