@@ -360,9 +360,7 @@ pub(crate) fn free_blocks(pool: &Inner, cell: &Cell) {
         if word.load(Ordering::Relaxed) != 0
             && let Some(block) = BlockId::from_word(word.swap(0, Ordering::Relaxed))
         {
-            shared
-                .arena()
-                .free_for(shared.family, block, shared.owner().slot());
+            shared.free(block);
         }
     }
 }

@@ -279,9 +279,7 @@ fn free_half_moved(shared: &Shared, cell: &Cell) {
         if block != output
             && let Some(block) = BlockId::from_word(block)
         {
-            shared
-                .arena()
-                .free_for(shared.family, block, shared.owner().slot());
+            shared.free(block);
         }
     }
 }

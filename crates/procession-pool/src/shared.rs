@@ -63,6 +63,11 @@ const RING_AT: u64 = size_of::<Header>() as u64;
 const CELLS_AT: u64 = (RING_AT + RING * 4).next_multiple_of(CELL_STRIDE as u64);
 const WORKERS_AT: u64 = CELLS_AT + CELLS as u64 * CELL_STRIDE as u64;
 
+/// Where in the block cell `index` is.
+fn cell_at(index: u32) -> u64 {
+    CELLS_AT + u64::from(index) * CELL_STRIDE as u64
+}
+
 /// Bytes that a pool of `workers` needs.
 pub(crate) fn size_for(workers: u32) -> usize {
     WORKERS_AT as usize + workers as usize * size_of::<WorkerLine>()
@@ -95,14 +100,23 @@ impl std::fmt::Debug for Header {
 impl Shared {
     /// The pool at `place`; `None` if nothing of that shape fits there.
     pub(crate) fn at(family: &'static Family, place: Place) -> Option<Shared> {
-        let header = family.arena().get(place.offset)?;
+        // SAFETY: `Inner::new` has set this block aside for a pool of this shape; see `Place`.
+        let header = unsafe { family.arena().get(place.offset) }?;
         let last = place.offset.checked_add(size_for(place.workers) as u64)?;
-        let _: &AtomicU32 = family.arena().get(last.checked_sub(4)?)?;
+        // SAFETY: as above; only asks whether all of it lies in the arena.
+        let _: &AtomicU32 = unsafe { family.arena().get(last.checked_sub(4)?) }?;
         Some(Shared {
             family,
             place,
             header,
         })
+    }
+
+    /// The object `at` bytes into the pool's block.
+    fn object<T: procession_primitives::Shared>(&self, at: u64) -> Option<&'static T> {
+        // SAFETY: `at` is computed from the layout above, so it is where a `T` lies; and the block
+        // outlives the pool's workers.
+        unsafe { self.family.arena().get(self.place.offset + at) }
     }
 
     pub(crate) fn arena(&self) -> &'static Arena {
@@ -120,7 +134,7 @@ impl Shared {
 
     #[inline]
     pub(crate) fn cell(&self, index: u32) -> Option<&'static Cell> {
-        (index < CELLS).then(|| self.arena().get(self.cell_at(index)))?
+        (index < CELLS).then(|| self.object(cell_at(index)))?
     }
 
     /// All cells that were ever taken.
@@ -129,18 +143,20 @@ impl Shared {
         (0..used).filter_map(|index| Some((index, self.cell(index)?)))
     }
 
-    fn cell_at(&self, index: u32) -> u64 {
-        self.place.offset + CELLS_AT + u64::from(index) * CELL_STRIDE as u64
-    }
-
     pub(crate) fn worker(&self, index: u32) -> Option<&'static WorkerLine> {
-        let at = self.place.offset + WORKERS_AT + u64::from(index) * size_of::<WorkerLine>() as u64;
-        (index < self.place.workers).then(|| self.arena().get(at))?
+        let at = WORKERS_AT + u64::from(index) * size_of::<WorkerLine>() as u64;
+        (index < self.place.workers).then(|| self.object(at))?
     }
 
     fn hint(&self, position: u64) -> Option<&'static AtomicU32> {
-        self.arena()
-            .get(self.place.offset + RING_AT + position % RING * 4)
+        self.object(RING_AT + position % RING * 4)
+    }
+
+    /// Frees a block of a task that nobody uses any more.
+    pub(crate) fn free(&self, block: BlockId) {
+        // SAFETY: tasks' blocks are the program's, which leaves them to whom the task belongs by
+        // its state; that is the caller.
+        unsafe { self.arena().free_for(block, self.owner().slot()) };
     }
 
     /// Offers cell `index` to the workers. False if the ring is full. One thread at a time.
@@ -241,8 +257,7 @@ impl Shared {
             Some(block) => unsafe { self.arena().borrow_block(block, self.owner(), len) },
             // SAFETY: as promised by the caller.
             None => unsafe { self.small(index, small) }
-                .get(..len)
-                .map(|bytes| &*bytes),
+                .get(..len),
         }
     }
 
@@ -267,7 +282,7 @@ impl Shared {
     }
 
     unsafe fn small<'a>(&self, index: u32, at: usize) -> &'a mut [u8] {
-        let offset = self.cell_at(index.min(CELLS - 1)) + at as u64;
+        let offset = self.place.offset + cell_at(index.min(CELLS - 1)) + at as u64;
         // SAFETY: within the pool's block, which outlives its workers; exclusive by the state.
         let bytes = unsafe { self.arena().bytes_at(offset, SMALL) };
         bytes.unwrap_or_default()

@@ -239,7 +239,7 @@ pub(crate) fn move_output(
     // Release: whoever sees the new block sees the copy.
     cell.output.store(id.to_word(), Ordering::Release);
     if let Some(old) = BlockId::from_word(old) {
-        shared.arena().free_for(shared.family, old, owner.slot());
+        shared.free(old);
     }
     cell.output_old.store(0, Ordering::Relaxed);
     cell.output_new.store(0, Ordering::Relaxed);

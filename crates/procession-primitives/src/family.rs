@@ -13,7 +13,7 @@
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::arena::{Arena, Block};
 use crate::door::{self, Role};
@@ -30,12 +30,15 @@ use crate::image;
 use crate::member::{self, MemberId};
 use crate::memory;
 use crate::park::OWNER_DIED;
-use crate::protocol::{self, Reply, Request};
+use crate::protocol::{self, Received, Reply, Request, Wait};
 use crate::status::ExitStatus;
 use crate::sys;
 
 /// How long a new supervisor may take to reach its door. Ten times what a loaded machine needs.
 const HELLO_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long a killed process may take to be gone.
+const DEATH_WITHIN: Duration = Duration::from_secs(1);
 
 static FAMILY: AtomicPtr<Family> = AtomicPtr::new(ptr::null_mut());
 static FOUNDING: Mutex<()> = Mutex::new(());
@@ -55,9 +58,27 @@ pub struct Family {
 pub(crate) enum Control {
     /// The program has not needed a supervisor yet, or the last one died.
     Absent,
-    Connected(OwnedFd),
+    Connected(Line),
     /// This *is* the supervisor: it asks nobody.
     Myself,
+}
+
+/// A connection to a supervisor.
+#[derive(Debug)]
+pub(crate) struct Line {
+    socket: OwnedFd,
+    /// The supervisor's pidfd, for the program, which has to see it dead.
+    supervisor: Option<OwnedFd>,
+}
+
+impl Control {
+    /// The line of a member, which ends with its supervisor.
+    pub(crate) fn member(socket: OwnedFd) -> Control {
+        Control::Connected(Line {
+            socket,
+            supervisor: None,
+        })
+    }
 }
 
 /// The family cannot be used.
@@ -204,52 +225,51 @@ impl Family {
     pub(crate) fn ask(
         &'static self,
         request: &Request,
-        descriptors: &[std::os::fd::BorrowedFd<'_>],
-    ) -> Result<(Reply, Vec<OwnedFd>), FamilyError> {
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<Received<Reply>, FamilyError> {
         let failed = |error| FamilyError::System("asking the supervisor", error);
-        let mut bytes = postcard::to_stdvec(request)
-            .map_err(io::Error::other)
-            .map_err(failed)?;
+        let encode = |request: &Request| postcard::to_stdvec(request).map_err(io::Error::other);
+        let mut bytes = encode(request).map_err(failed)?;
         let mut _large = None;
         if bytes.len() > protocol::MAX_PACKET {
             let mut block = Block::new(self, bytes.len())
                 .map_err(io::Error::other)
                 .map_err(failed)?;
             block.bytes_mut()[..bytes.len()].copy_from_slice(&bytes);
-            let request = Request::Large(block.id(), bytes.len() as u64);
-            bytes = postcard::to_stdvec(&request)
-                .map_err(io::Error::other)
-                .map_err(failed)?;
+            bytes = encode(&Request::Large(block.id(), bytes.len() as u64)).map_err(failed)?;
             _large = Some(block);
         }
         let mut control = self.lock_control();
-        for attempt in 0.. {
+        loop {
             if matches!(*control, Control::Absent) {
-                self.bury_dead(&mut control);
                 *control = Control::Connected(self.start_supervisor()?);
             }
-            let Control::Connected(socket) = &*control else {
+            let Control::Connected(line) = &*control else {
                 return Err(FamilyError::SupervisorDied);
             };
-            // A dead supervisor never took the request: it answers nothing it has begun.
-            let asked = protocol::send_bytes(socket, &bytes, descriptors)
-                .and_then(|()| protocol::receive(socket));
-            match asked {
-                Ok(answer) => return Ok(answer),
-                Err(error) if !is_disconnect(&error) => {
-                    return Err(failed(error));
+            match protocol::send_bytes(&line.socket, &bytes, descriptors, Wait::Forever) {
+                Ok(()) => {}
+                Err(error) if !is_disconnect(&error) => return Err(failed(error)),
+                Err(_) => {
+                    self.lose_supervisor(&mut control)?;
+                    // It had not taken the request: ask the next one.
+                    continue;
                 }
-                Err(_) if self.me.slot() != member::PROGRAM || attempt > 0 => {
-                    return Err(FamilyError::SupervisorDied);
-                }
-                Err(_) => *control = Control::Absent,
             }
+            return match protocol::receive(&line.socket, Wait::Forever) {
+                Ok(answer) => Ok(answer),
+                Err(error) if !is_disconnect(&error) => Err(failed(error)),
+                Err(_) => {
+                    self.lose_supervisor(&mut control)?;
+                    // It may have begun. Whatever it made has died with it.
+                    Err(FamilyError::SupervisorDied)
+                }
+            };
         }
-        Err(FamilyError::SupervisorDied)
     }
 
     /// Starts the program's own executable again, as supervisor.
-    fn start_supervisor(&self) -> Result<OwnedFd, FamilyError> {
+    fn start_supervisor(&self) -> Result<Line, FamilyError> {
         let system = |what| move |error: rustix::io::Errno| FamilyError::System(what, error.into());
         let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
         let exe = rustix::fs::open("/proc/self/exe", flags, rustix::fs::Mode::empty())
@@ -259,12 +279,7 @@ impl Family {
             .map_err(system("a pidfd (Linux 5.3) of this process"))?;
         let exe = sys::above_stdio(exe).map_err(|e| FamilyError::System("a descriptor", e))?;
         let pidfd = sys::above_stdio(pidfd).map_err(|e| FamilyError::System("a descriptor", e))?;
-        let Some(arena) = self.arena.fd() else {
-            return Err(FamilyError::System(
-                "the family's memory",
-                io::ErrorKind::NotFound.into(),
-            ));
-        };
+        let arena = self.arena.fd();
         let keep = [
             theirs.as_raw_fd(),
             arena.as_raw_fd(),
@@ -278,62 +293,95 @@ impl Family {
         let pid = sys::spawn_detached(exe.as_fd(), &keep, &arguments, &environment)
             .map_err(|error| FamilyError::System("starting the supervisor", error))?;
         drop(theirs);
-        self.greet(&ours, pid)?;
+        // At once, while its number is still its.
+        let supervisor =
+            pid.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
+        let line = Line {
+            socket: ours,
+            supervisor,
+        };
+        line.greet()?;
         // What this process made before the new supervisor knew of it.
         memory::for_each_live(|name, device, inode| {
-            let request = segment(name, device, inode, true);
-            let told = protocol::send(&ours, &request, &[]);
-            let _ = told.and_then(|()| protocol::receive::<Reply>(&ours));
+            let told = protocol::send(&line.socket, &segment(name, device, inode, true), &[]);
+            let _ = told.and_then(|()| protocol::receive::<Reply>(&line.socket, Wait::Forever));
         });
-        Ok(ours)
+        Ok(line)
     }
 
-    fn greet(&self, socket: &OwnedFd, pid: Option<Pid>) -> Result<(), FamilyError> {
-        let handle = pid.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
-        let hello = wait_readable(socket, HELLO_WITHIN).and_then(|()| protocol::receive(socket));
-        let refused = match hello {
-            Ok((
-                Reply::Hello {
-                    version: protocol::VERSION,
-                },
-                _,
-            )) => return Ok(()),
+    /// Acts on the death of the supervisor, for a thread that was woken by it.
+    #[cold]
+    pub(crate) fn bury_supervisor(&self) {
+        let mut control = self.lock_control();
+        // Another thread may have been faster.
+        if self.arena.header().life.0.load(Ordering::Acquire) & OWNER_DIED != 0 {
+            self.bury(&mut control);
+        }
+    }
+
+    /// The line is broken: sees to it that the supervisor is dead, and acts on that.
+    fn lose_supervisor(&self, control: &mut Control) -> Result<(), FamilyError> {
+        if self.me.slot() != member::PROGRAM {
+            // This member ends with its supervisor.
+            return Err(FamilyError::SupervisorDied);
+        }
+        if let Control::Connected(Line {
+            supervisor: Some(pidfd),
+            ..
+        }) = control
+        {
+            let _ = rustix::process::pidfd_send_signal(&*pidfd, Signal::KILL);
+            let _ = wait_readable(&*pidfd, DEATH_WITHIN);
+        }
+        self.bury(control);
+        Ok(())
+    }
+
+    /// Its members die with a supervisor; they are settled here.
+    fn bury(&self, control: &mut Control) {
+        *control = Control::Absent;
+        let members = self
+            .arena
+            .members()
+            .filter(|(id, cell)| id.slot() > member::PROGRAM && cell.is_alive());
+        let dead: Vec<u32> = members
+            .map(|(id, cell)| {
+                await_death(cell.pid.load(Ordering::Relaxed));
+                id.slot()
+            })
+            .collect();
+        // First all locks, then the rest.
+        self.arena.release_locks(member::SUPERVISOR);
+        dead.iter().for_each(|&slot| self.arena.release_locks(slot));
+        self.arena.settle_heap(member::SUPERVISOR, None);
+        dead.iter()
+            .for_each(|&slot| self.settle(slot, ExitStatus::supervisor_killed()));
+        // Release: after this a new supervisor may take the table over.
+        self.arena.header().life.0.store(0, Ordering::Release);
+        self.announce();
+    }
+}
+
+impl Line {
+    /// Waits until the new supervisor is ready.
+    fn greet(&self) -> Result<(), FamilyError> {
+        let hello = wait_readable(&self.socket, HELLO_WITHIN)
+            .and_then(|()| protocol::receive(&self.socket, Wait::Forever));
+        let refused = match hello.map(|hello| hello.message) {
+            Ok(Reply::Hello {
+                version: protocol::VERSION,
+            }) => return Ok(()),
             Ok(_) => io::Error::new(io::ErrorKind::InvalidData, "it speaks another version"),
             Err(error) if is_disconnect(&error) => {
                 io::Error::new(error.kind(), "it ended before it was ready")
             }
             Err(error) => error,
         };
-        if let Some(handle) = handle {
+        if let Some(supervisor) = &self.supervisor {
             // It may run the program's `main`, where it has no business.
-            let _ = rustix::process::pidfd_send_signal(&handle, rustix::process::Signal::KILL);
+            let _ = rustix::process::pidfd_send_signal(supervisor, Signal::KILL);
         }
         Err(FamilyError::SupervisorNotReady(refused))
-    }
-
-    /// Acts on the death of the supervisor: its members die with it, and are settled here.
-    #[cold]
-    pub(crate) fn bury_supervisor(&self) {
-        let mut control = self.lock_control();
-        self.bury_dead(&mut control);
-    }
-
-    fn bury_dead(&self, control: &mut Control) {
-        let life = &self.arena.header().life.0;
-        if life.load(Ordering::Acquire) & OWNER_DIED == 0 {
-            return;
-        }
-        *control = Control::Absent;
-        self.arena.settle_heap(self, member::SUPERVISOR, None);
-        for (id, cell) in self.arena.members() {
-            if id.slot() > member::PROGRAM && cell.is_alive() {
-                await_death(cell.pid.load(Ordering::Relaxed));
-                self.settle(id.slot(), ExitStatus::unknown());
-            }
-        }
-        // Release: after this a new supervisor may take the table over.
-        life.store(0, Ordering::Release);
-        self.announce();
     }
 }
 
@@ -354,15 +402,24 @@ fn segment(name: &str, device: u64, inode: u64, remove: bool) -> Request {
     }
 }
 
-/// Waits until `pid`, which the kernel has sent SIGKILL at its parent's death, is gone.
+/// Sees to it that `pid`, a member of a dead supervisor, is dead.
+///
+/// The kernel kills it too, at its parent's death; unless it has changed its user id since.
 fn await_death(pid: u32) {
     let Some(pid) = Pid::from_raw(pid.cast_signed()) else {
         return;
     };
-    if let Ok(handle) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-        // Bounded: the number may already be somebody else's, and a process in an
-        // uninterruptible sleep is as good as dead.
-        let _ = wait_readable(&handle, Duration::from_secs(1));
+    let Ok(handle) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else {
+        return;
+    };
+    // With the handle in hand the number cannot change owners: is it still ours?
+    let maps = sys::maps_arena(pid.as_raw_nonzero().get().cast_unsigned());
+    if maps {
+        let _ = rustix::process::pidfd_send_signal(&handle, Signal::KILL);
+    }
+    if maps || sys::is_dying(pid) {
+        // Bounded: a process in an uninterruptible sleep does nothing more, but does not end.
+        let _ = wait_readable(&handle, DEATH_WITHIN);
     }
 }
 

@@ -157,7 +157,12 @@ impl Arena {
 
     /// All cells with somebody, dead or alive, behind them.
     pub(crate) fn members(&self) -> impl Iterator<Item = (MemberId, &'static MemberCell)> {
-        (0..MAX_MEMBERS as u32).filter_map(|slot| {
+        let end = self
+            .header()
+            .members_end
+            .load(Ordering::Acquire)
+            .min(MAX_MEMBERS as u32);
+        (0..end).filter_map(|slot| {
             let cell = self.member(slot)?;
             let state = cell.state.load(Ordering::Acquire);
             (state != FREE).then(|| {
@@ -207,7 +212,7 @@ impl Family {
             .arena()
             .member_cell(parent)
             .is_some_and(MemberCell::is_alive);
-        self.arena().settle_heap(self, slot, kept.filter(|_| heir));
+        self.arena().settle_heap(slot, kept.filter(|_| heir));
         cell.status.store(status.to_word(), Ordering::Relaxed);
         // Release: whoever sees the end sees all that was settled.
         cell.state.store(EXITED, Ordering::Release);

@@ -95,10 +95,12 @@ pub(crate) enum Request {
     Large(BlockId, u64),
     /// A member forks itself: enter the child. Descriptors: the child's and its minder's socket.
     Adopt { daemon: bool, name: String },
-    /// From a minder: its child has this pid.
-    Forked { pid: u32 },
+    /// From an adopted child, before any user code. Descriptor: its own pidfd.
+    Born,
     /// From a minder: its child has ended.
     Ended { status: u64 },
+    /// The sender could not take charge of this child: end it.
+    Abandon { id: MemberId },
     /// Remove this named segment when the sender dies, or no longer.
     Segment {
         name: String,
@@ -137,6 +139,24 @@ pub(crate) enum Refusal {
     Descriptors,
 }
 
+/// Whether a call may wait for the other side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// As long as it takes.
+    Forever,
+    /// Not at all: `WouldBlock` instead. The supervisor never waits for a member.
+    Never,
+}
+
+/// A message and what came with it.
+#[derive(Debug)]
+pub(crate) struct Received<T> {
+    pub(crate) message: T,
+    pub(crate) descriptors: Vec<OwnedFd>,
+    /// Descriptors were lost, because this process has no number left for them.
+    pub(crate) lost: bool,
+}
+
 /// Sends one message with `descriptors` beside it.
 pub(crate) fn send<T: Serialize>(
     socket: impl AsFd,
@@ -144,38 +164,52 @@ pub(crate) fn send<T: Serialize>(
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
     let bytes = postcard::to_stdvec(message).map_err(io::Error::other)?;
-    send_bytes(socket, &bytes, descriptors)
+    send_bytes(socket, &bytes, descriptors, Wait::Forever)
 }
 
+/// As [`send`], for bytes that are encoded already.
 pub(crate) fn send_bytes(
     socket: impl AsFd,
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
+    wait: Wait,
 ) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
+    let flags = match wait {
+        Wait::Forever => SendFlags::NOSIGNAL,
+        Wait::Never => SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+    };
     let parts = [IoSlice::new(bytes)];
     let socket = socket.as_fd();
     loop {
-        match rustix::net::sendmsg(socket, &parts, &mut control, SendFlags::NOSIGNAL) {
+        match rustix::net::sendmsg(socket, &parts, &mut control, flags) {
             Err(rustix::io::Errno::INTR) => {}
             sent => return sent.map(drop).map_err(Into::into),
         }
     }
 }
 
-/// Receives one message. `UnexpectedEof` when the other side is gone.
-pub(crate) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<(T, Vec<OwnedFd>)> {
+/// Receives one message. `UnexpectedEof` when the other side is gone, `InvalidData` for what is
+/// no message.
+pub(crate) fn receive<T: DeserializeOwned>(
+    socket: impl AsFd,
+    wait: Wait,
+) -> io::Result<Received<T>> {
     let mut buffer = vec![0; MAX_PACKET + 4096];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = match wait {
+        Wait::Forever => RecvFlags::CMSG_CLOEXEC,
+        Wait::Never => RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT,
+    };
     let socket = socket.as_fd();
     let received = loop {
         let mut parts = [IoSliceMut::new(&mut buffer)];
-        match rustix::net::recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+        match rustix::net::recvmsg(socket, &mut parts, &mut control, flags) {
             Err(rustix::io::Errno::INTR) => {}
             received => break received?,
         }
@@ -189,13 +223,13 @@ pub(crate) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<(T, 
     if received.bytes == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    if received.flags.contains(ReturnFlags::CTRUNC) {
-        // The kernel drops descriptors for which this process has no number left.
-        return Err(rustix::io::Errno::MFILE.into());
-    }
+    let invalid = |_| io::Error::from(io::ErrorKind::InvalidData);
     if received.flags.contains(ReturnFlags::TRUNC) {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    let message = postcard::from_bytes(&buffer[..received.bytes]).map_err(io::Error::other)?;
-    Ok((message, descriptors))
+    Ok(Received {
+        message: postcard::from_bytes(&buffer[..received.bytes]).map_err(invalid)?,
+        descriptors,
+        lost: received.flags.contains(ReturnFlags::CTRUNC),
+    })
 }

@@ -29,6 +29,7 @@ enum Cause {
     Signaled(i32),
     NotStarted(i32),
     SupervisorDied,
+    Unknown,
 }
 
 impl ExitStatus {
@@ -47,8 +48,12 @@ impl ExitStatus {
         Self::new(Cause::NotStarted(errno))
     }
 
-    pub(crate) fn unknown() -> ExitStatus {
+    pub(crate) fn supervisor_killed() -> ExitStatus {
         Self::new(Cause::SupervisorDied)
+    }
+
+    pub(crate) fn unknown() -> ExitStatus {
+        Self::new(Cause::Unknown)
     }
 
     fn new(cause: Cause) -> ExitStatus {
@@ -119,15 +124,16 @@ impl ExitStatus {
 
     /// One number, as Python has it: the exit code, or minus the signal.
     ///
-    /// 255 where the supervisor died and nobody knows, as with Python's fork server; 127 for a
-    /// process that could not start.
+    /// 255 where nobody knows, because the supervisor (or, with
+    /// [`StartMethod::Fork`](crate::StartMethod::Fork), the process's minder) was killed, as with
+    /// Python's fork server; 127 for a process that could not start.
     #[must_use]
     pub fn exitcode(&self) -> i32 {
         match self.cause {
             Cause::Exited(code) => code,
             Cause::Signaled(signal) => -signal,
             Cause::NotStarted(_) => 127,
-            Cause::SupervisorDied => 255,
+            Cause::SupervisorDied | Cause::Unknown => 255,
         }
     }
 
@@ -139,6 +145,7 @@ impl ExitStatus {
             Cause::Signaled(signal) => (2, signal),
             Cause::NotStarted(errno) => (3, errno),
             Cause::SupervisorDied => (4, 0),
+            Cause::Unknown => (5, 0),
         };
         let memory = match self.out_of_memory {
             None => 0,
@@ -156,7 +163,8 @@ impl ExitStatus {
             1 => Cause::Exited(value),
             2 => Cause::Signaled(value),
             3 => Cause::NotStarted(value),
-            _ => Cause::SupervisorDied,
+            4 => Cause::SupervisorDied,
+            _ => Cause::Unknown,
         };
         let out_of_memory = match (word >> 36) & 15 {
             1 => Some(false),
@@ -193,6 +201,7 @@ impl fmt::Display for ExitStatus {
                 )?;
             }
             Cause::SupervisorDied => f.write_str("the family's supervisor was killed")?,
+            Cause::Unknown => f.write_str("nobody saw how it ended")?,
         }
         if self.core_dumped {
             f.write_str(", core dumped")?;

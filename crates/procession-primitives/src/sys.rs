@@ -34,14 +34,49 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(&fd, 3)?)
 }
 
-/// How often the kernel has killed for want of memory, if it tells.
-pub(crate) fn oom_kills() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/vmstat").ok()?;
-    text.lines()
-        .find_map(|line| line.strip_prefix("oom_kill "))?
-        .trim()
-        .parse()
-        .ok()
+/// How often the kernel has killed for want of memory, as far as it tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OomKills {
+    /// On the whole machine.
+    pub(crate) machine: Option<u64>,
+    /// In this process's control group.
+    pub(crate) group: Option<u64>,
+}
+
+/// Reads the counters of [`OomKills`].
+pub(crate) fn oom_kills() -> OomKills {
+    let count = |text: String| {
+        text.lines()
+            .find_map(|line| line.strip_prefix("oom_kill "))?
+            .trim()
+            .parse()
+            .ok()
+    };
+    let group = || {
+        let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+        let path = own
+            .lines()
+            .find_map(|line| line.strip_prefix("0::"))?
+            .to_owned();
+        let events = format!("/sys/fs/cgroup{path}/memory.events");
+        count(std::fs::read_to_string(events).ok()?)
+    };
+    OomKills {
+        machine: std::fs::read_to_string("/proc/vmstat").ok().and_then(count),
+        group: group(),
+    }
+}
+
+/// Whether process `pid` still has the arena mapped. False when it ends or runs another program.
+pub(crate) fn maps_arena(pid: u32) -> bool {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"));
+    maps.is_ok_and(|maps| maps.contains("memfd:procession-arena"))
+}
+
+/// Whether process `pid` is on its way out: its memory is gone, its number not yet.
+pub(crate) fn is_dying(pid: Pid) -> bool {
+    let pid = pid.as_raw_nonzero();
+    std::fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| maps.is_empty())
 }
 
 /// Forks. The child runs on with a copy of everything.
@@ -72,21 +107,12 @@ pub(crate) unsafe fn clone_silent() -> io::Result<Option<Pid>> {
     }
 }
 
-/// Reaps a child made by [`clone_silent`], waiting for its end if asked to. Whether it is gone.
-pub(crate) fn reap_silent_child(pid: Pid, wait: bool) -> bool {
-    let options = if wait {
-        libc::__WALL
-    } else {
-        libc::__WALL | libc::WNOHANG
-    };
-    loop {
-        // SAFETY: waits for one process, without a place for its status.
-        match unsafe { libc::waitpid(pid.as_raw_nonzero().get(), ptr::null_mut(), options) } {
-            -1 if errno() == libc::EINTR => {}
-            0 => return false,
-            _ => return true,
-        }
-    }
+/// Reaps a child made by [`clone_silent`] if it has ended. Whether it is gone.
+pub(crate) fn reap_silent_child(pid: Pid) -> bool {
+    let options = libc::__WALL | libc::WNOHANG;
+    // SAFETY: asks for one process, without a place for its status.
+    let reaped = unsafe { libc::waitpid(pid.as_raw_nonzero().get(), ptr::null_mut(), options) };
+    reaped != 0
 }
 
 /// Ends this process at once: no handlers, no flushing.
@@ -163,10 +189,13 @@ pub(crate) unsafe fn own(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Gives every signal its default disposition, and an empty mask.
-pub(crate) fn reset_signals() {
+/// Ignores the signals `ignored`, gives all others their default disposition, and then empties the
+/// mask, so that none of `ignored` slips through.
+pub(crate) fn reset_signals(ignored: &[c_int]) {
     for signal in 1..=64 {
-        if signal != libc::SIGKILL && signal != libc::SIGSTOP {
+        if ignored.contains(&signal) {
+            set_disposition(signal, libc::SIG_IGN);
+        } else if signal != libc::SIGKILL && signal != libc::SIGSTOP {
             set_disposition(signal, libc::SIG_DFL);
         }
     }
@@ -207,9 +236,37 @@ fn signal_set(signals: &[c_int]) -> libc::sigset_t {
     set
 }
 
-/// Blocks `SIGCHLD` and makes it readable from a descriptor.
-pub(crate) fn child_events() -> io::Result<OwnedFd> {
+/// This thread's signal mask, as it was before everything was blocked.
+#[derive(Clone, Copy)]
+pub(crate) struct SignalMask(libc::sigset_t);
+
+impl SignalMask {
+    /// Blocks all signals.
+    pub(crate) fn block_all() -> SignalMask {
+        let mut all = signal_set(&[]);
+        // SAFETY: an initialised set.
+        let _ = unsafe { libc::sigfillset(&raw mut all) };
+        let mut old = signal_set(&[]);
+        // SAFETY: two initialised sets.
+        let _ = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, &raw mut old) };
+        SignalMask(old)
+    }
+
+    /// Makes the mask what it was.
+    pub(crate) fn restore(self) {
+        // SAFETY: an initialised set.
+        let _ =
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
+    }
+}
+
+/// Blocks `SIGCHLD`, for [`child_events`].
+pub(crate) fn block_child_signal() {
     set_mask(&[libc::SIGCHLD]);
+}
+
+/// Makes `SIGCHLD`, which is blocked, readable from a descriptor.
+pub(crate) fn child_events() -> io::Result<OwnedFd> {
     let set = signal_set(&[libc::SIGCHLD]);
     // SAFETY: a new descriptor from an initialised set.
     let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
@@ -252,13 +309,15 @@ fn parent_of(pid: i32) -> Option<i32> {
         .ok()
 }
 
-/// How many threads this process has.
-pub(crate) fn thread_count() -> usize {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let count = stat
-        .rsplit_once(')')
-        .and_then(|(_, rest)| rest.split_whitespace().nth(17)?.parse().ok());
-    count.unwrap_or(1)
+/// How many threads this process has; `None` where that cannot be found out.
+pub(crate) fn thread_count() -> Option<usize> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(17)?
+        .parse()
+        .ok()
 }
 
 /// The kernel's list of locks to mark when a thread dies, with one entry.
@@ -346,12 +405,7 @@ pub(crate) fn spawn_detached(
     };
     let mut stack = vec![0_u128; 4096];
     // A signal handler of the program must not run in a process that shares its memory.
-    let mut old = signal_set(&[]);
-    let mut all = signal_set(&[]);
-    // SAFETY: an initialised set.
-    let _ = unsafe { libc::sigfillset(&raw mut all) };
-    // SAFETY: two initialised sets.
-    let _ = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, &raw mut old) };
+    let mask = SignalMask::block_all();
     // No exit signal: the go-between is invisible to the program's SIGCHLD handling and `wait`.
     // It returns here when it is gone, so the borrowed stack and plan outlive it.
     let flags = libc::CLONE_VM | libc::CLONE_VFORK;
@@ -360,14 +414,19 @@ pub(crate) fn spawn_detached(
     // SAFETY: `go_between` makes system calls only, on its own stack, and ends by `_exit`.
     let pid = unsafe { libc::clone(go_between, top, flags, plan_at) };
     let failed = (pid == -1).then(io::Error::last_os_error);
+    let mut status = 0;
     if pid != -1 {
         // SAFETY: reaps the go-between, which has ended; `__WALL` because it has no exit signal.
-        while unsafe { libc::waitpid(pid, ptr::null_mut(), libc::__WALL) } == -1
+        while unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) } == -1
             && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
         {}
     }
-    // SAFETY: restores the mask saved above.
-    let _ = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const old, ptr::null_mut()) };
+    mask.restore();
+    if libc::WIFSIGNALED(status) {
+        // Killed from outside, so the child proper may still be using all of this.
+        std::mem::forget((stack, argv, envp));
+        return Err(io::Error::other("the go-between was killed"));
+    }
     // The clones wrote to the plan behind the compiler's back.
     // SAFETY: `plan` is alive and initialised.
     let errno = unsafe { ptr::read_volatile(&raw const plan.errno) };
@@ -421,8 +480,10 @@ extern "C" fn execute(plan: *mut c_void) -> c_int {
 }
 
 fn errno() -> c_int {
-    // SAFETY: the address of this thread's errno.
-    unsafe { *libc::__errno_location() }
+    // SAFETY: only returns an address.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: this thread's own errno.
+    unsafe { *errno }
 }
 
 /// Replaces this process by `exe`. Returns the error if that fails.

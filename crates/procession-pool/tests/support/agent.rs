@@ -90,7 +90,9 @@ pub(crate) const STRING_LINE: u32 = line!() + 4;
 fn panic_str() {
     panic!("as planned")
 }
-fn panic_string() { panic!("as {}", String::from("planned")) }
+fn panic_string() {
+    panic!("as {}", String::from("planned"))
+}
 
 fn overflow(depth: u64) -> u64 {
     let page = std::hint::black_box([depth; 512]);

@@ -53,8 +53,16 @@ pub(crate) fn open() -> bool {
     let Some(file) = options() else { return false };
     let protection = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: a new mapping, never unmapped, of a file that is never cut.
-    let mapped =
-        unsafe { rustix::mm::mmap(null_mut(), WORDS * 4, protection, MapFlags::SHARED, &file, 0) };
+    let mapped = unsafe {
+        rustix::mm::mmap(
+            null_mut(),
+            WORDS * 4,
+            protection,
+            MapFlags::SHARED,
+            &file,
+            0,
+        )
+    };
     let first = mapped.unwrap().cast::<AtomicU32>();
     // SAFETY: as above; atomics may be shared.
     let _ = WORD.set(unsafe { std::slice::from_raw_parts(first, WORDS) });

@@ -4,12 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use procession_pool::Pool;
 use procession_primitives::{Family, Process, StartMethod};
 
 use rustix::process::Signal;
 
 use super::watchdog::{self, Watchdog};
-use super::{eventually, os, procfs};
+use super::{eventually, ledger, os, procfs};
 
 /// Marks all processes of one run in their environment.
 const MARKER: &str = "PROCESSION_IT_RUN";
@@ -171,7 +172,10 @@ fn still_works() {
 #[track_caller]
 pub(crate) fn check_usable(pool: &Pool) {
     let doubled: Vec<u32> = (0..64).map(|n| n * 2).collect();
-    assert_eq!(pool.chunksize(1).map(|n: u32| n * 2, 0..64).unwrap(), doubled);
+    assert_eq!(
+        pool.chunksize(1).map(|n: u32| n * 2, 0..64).unwrap(),
+        doubled
+    );
     assert_eq!(pool.apply(|n: u32| n * 2, 4).unwrap(), 8);
 }
 

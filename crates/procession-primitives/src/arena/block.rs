@@ -12,7 +12,7 @@ use std::slice;
 use rustix::mm::Advice;
 use serde::{Deserialize, Serialize};
 
-use super::{Arena, OutOfMemory, Shared};
+use super::{Arena, OutOfMemory};
 use crate::family::Family;
 use crate::member::MemberId;
 
@@ -109,10 +109,14 @@ impl Block {
     }
 
     /// Takes charge of a block that was given to this process; `None` for a stale or foreign id.
+    ///
+    /// # Safety
+    ///
+    /// No other `Block` of this process has this id.
     #[must_use]
-    pub fn adopt(family: &'static Family, id: BlockId) -> Option<Block> {
+    pub unsafe fn adopt(family: &'static Family, id: BlockId) -> Option<Block> {
         let len = family.arena().owns(id, family.me().slot())?;
-        Some(Self::at(family, id, len))
+        family.is_present().then(|| Self::at(family, id, len))
     }
 
     fn at(family: &'static Family, id: BlockId, len: usize) -> Block {
@@ -149,30 +153,31 @@ impl Block {
         self.family.arena().unit_at(self.id.unit)
     }
 
-    /// The bytes.
+    /// The bytes; none in a process that was forked from the owner.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
+        if !self.family.is_present() {
+            return &[];
+        }
         // SAFETY: the run has `len` mapped bytes and this is its one owner.
         unsafe { slice::from_raw_parts(self.at.as_ptr(), self.len) }
     }
 
-    /// The bytes, to be written.
+    /// The bytes, to be written; none in a process that was forked from the owner.
+    #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
+        if !self.family.is_present() {
+            return &mut [];
+        }
         // SAFETY: as in `bytes`; `&mut self` makes the borrow exclusive.
         unsafe { slice::from_raw_parts_mut(self.at.as_ptr(), self.len) }
     }
 
-    /// The shared object `at` bytes into the block, for as long as the block lives.
-    #[must_use]
-    pub fn get<T: Shared>(&self, at: usize) -> Option<&T> {
-        let end = at.checked_add(size_of::<T>())?;
-        if end > self.len {
-            return None;
-        }
-        self.family.arena().get(self.offset() + at as u64)
-    }
-
     /// Makes the block at least `bytes` long, in place where possible; the first `keep` bytes stay.
+    ///
+    /// # Panics
+    ///
+    /// If `keep` is more than the length.
     ///
     /// # Errors
     ///
@@ -192,6 +197,8 @@ impl Block {
     }
 
     /// Makes `to` the owner: from now on its death, not ours, frees the block.
+    ///
+    /// Given to a member that is dying, the block may stay until its slot's next user ends.
     pub fn give(self, to: MemberId) -> BlockId {
         let block = std::mem::ManuallyDrop::new(self);
         block.family.arena().set_owner(block.id, to.slot());
@@ -213,7 +220,7 @@ impl Drop for Block {
         }
         self.family
             .arena()
-            .free_run(self.family, self.id, self.family.me().slot());
+            .free_run(self.id, self.family.me().slot());
     }
 }
 
@@ -274,9 +281,13 @@ impl Arena {
         }
     }
 
-    /// Frees a block of slot `owner`, which has left it to the caller. A stale id changes nothing.
-    pub fn free_for(&self, family: &Family, id: BlockId, owner: u32) {
-        self.free_run(family, id, owner);
+    /// Frees a block of slot `owner`. A stale id changes nothing.
+    ///
+    /// # Safety
+    ///
+    /// The owner has left the block to the caller, and nobody uses it any more.
+    pub unsafe fn free_for(&self, id: BlockId, owner: u32) {
+        self.free_run(id, owner);
     }
 
     /// Returns a run's memory to the system, so that it reads as 0. False if it would not.

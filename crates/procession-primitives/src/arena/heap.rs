@@ -1,17 +1,23 @@
 //! The arena's heap: runs of 64 KiB units, each with exactly one owner.
 //!
 //! A table word per unit describes the run that starts there. The words of the runs between unit
-//! 0 and `end` form a chain (each tells its length, so where the next begins). Every change is
-//! ordered so that one store is the commit, and the chain is whole before and after it: whoever
-//! is killed inside leaves nothing to repair.
+//! 0 and `end` form a chain (each tells its length, so where the next begins). Allocating holds
+//! the heap lock; every change is ordered so that one store is the commit, and the chain is whole
+//! before and after it: whoever is killed inside leaves nothing to repair. Freeing takes no lock,
+//! so that the supervisor, which frees for the dead, never waits for anybody.
 //!
 //! | word | meaning | who leaves this state |
 //! |---|---|---|
 //! | free, length | may be taken or merged with its free successor | the holder of the heap lock |
 //! | used, owner, length, generation | belongs to that member | its owner: free, give, grow; after the owner's death whoever settles it |
 //!
-//! `end` and `first_free` are words of their own: `end` closes the chain, `first_free` is a
-//! start for searches (a head with no free run before it).
+//! A word that says *used* is always the head of a run: what lies inside a run was free when it
+//! was merged.
+//!
+//! `first_free` is where searches start, and must be the head of a run. It is lowered, to a used
+//! head, just before that one becomes free; and raised by the holder of the lock, who finds no
+//! free run before the new place. A run that becomes free behind the back of a search may be
+//! passed over; `frees` tells when it is time to search from the start again.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -42,6 +48,15 @@ pub(crate) struct HeapState {
     first_free: AtomicU32,
     /// About how many free units still have memory behind them: a hint.
     warm: AtomicU32,
+    /// Runs freed so far, and how many of them there were at the last search from the start.
+    frees: AtomicU32,
+    searched: AtomicU32,
+}
+
+impl HeapState {
+    pub(super) fn release_lock(&self, slot: u32) {
+        self.lock.release_for_dead(slot);
+    }
 }
 
 /// There is no room for a block of this many bytes.
@@ -102,10 +117,18 @@ fn units_for(bytes: usize) -> Option<u32> {
     (u64::from(units) <= LEN_MASK).then_some(units)
 }
 
+/// Whether a run of this size is more than the machine has left.
+fn exceeds_memory(bytes: usize) -> bool {
+    let left = (bytes >= ASK_FROM)
+        .then(crate::memory::available_memory)
+        .flatten();
+    left.is_some_and(|left| bytes as u64 > left)
+}
+
 impl Arena {
     fn run(&self, unit: u32) -> Run {
-        // Relaxed: read under the heap lock, or by the run's owner.
-        Run::from_word(self.heap_entry(unit).load(Ordering::Relaxed))
+        // Acquire: a free run is taken after its last user has let go of it.
+        Run::from_word(self.heap_entry(unit).load(Ordering::Acquire))
     }
 
     fn set_run(&self, unit: u32, run: Run) {
@@ -121,9 +144,7 @@ impl Arena {
     ) -> Result<(BlockId, usize), OutOfMemory> {
         let refused = OutOfMemory { bytes };
         let units = units_for(bytes).ok_or(refused)?;
-        if bytes >= ASK_FROM
-            && crate::memory::available_memory().is_some_and(|available| bytes as u64 > available)
-        {
+        if !family.is_present() || exceeds_memory(bytes) {
             return Err(refused);
         }
         let heap = &self.header().heap.0;
@@ -142,18 +163,39 @@ impl Arena {
         let end = heap.end.load(Ordering::Relaxed);
         self.set_run(unit, run);
         if unit == end {
-            // The commit: from here on the chain reaches over the new run.
-            heap.end.store(end + units, Ordering::Relaxed);
+            // The commit: from here on the chain reaches over the new run. Release: whoever
+            // settles its owner sees the word.
+            heap.end.store(end + units, Ordering::Release);
         }
         Ok((BlockId::new(unit, generation), units as usize * UNIT))
     }
 
-    /// The first free run of at least `units`, cut to size. Merges neighbours on its way.
+    /// The first free run of at least `units`, cut to size.
     fn find_free(&self, units: u32) -> Option<u32> {
         let heap = &self.header().heap.0;
+        if let Some(unit) = self.search(units) {
+            return Some(unit);
+        }
+        // Passed-over runs are few: worth a search from the start only now and then.
+        let frees = heap.frees.load(Ordering::Relaxed);
+        let since = frees.wrapping_sub(heap.searched.load(Ordering::Relaxed));
         let end = heap.end.load(Ordering::Relaxed);
-        let mut unit = heap.first_free.load(Ordering::Relaxed);
+        if since == 0 || u64::from(since) * 16 < u64::from(end) {
+            return None;
+        }
+        heap.searched.store(frees, Ordering::Relaxed);
+        heap.first_free.store(0, Ordering::Relaxed);
+        self.search(units)
+    }
+
+    /// Searches from `first_free` on. Merges neighbours on its way.
+    fn search(&self, units: u32) -> Option<u32> {
+        let heap = &self.header().heap.0;
+        let end = heap.end.load(Ordering::Relaxed);
+        let start = heap.first_free.load(Ordering::Relaxed);
+        let mut unit = start;
         let mut first = None;
+        let mut found = None;
         while unit < end {
             let run = self.run(unit);
             if run.owner.is_none() {
@@ -161,23 +203,26 @@ impl Arena {
                 let merged = self.merge_after(unit, run, end);
                 if merged.units >= units {
                     self.split(unit, merged, units);
-                    // Whoever freed it kept its memory, as a rule: it is no longer spare.
-                    let warm = heap.warm.load(Ordering::Relaxed);
-                    heap.warm
-                        .store(warm.saturating_sub(units), Ordering::Relaxed);
-                    if first == Some(unit) {
-                        heap.first_free.store(unit, Ordering::Relaxed);
-                    }
-                    return Some(unit);
+                    found = Some(unit);
+                    break;
                 }
                 unit += merged.units;
             } else {
                 unit += run.units;
             }
         }
-        heap.first_free
-            .store(first.unwrap_or(end), Ordering::Relaxed);
-        None
+        if found.is_some() {
+            // Whoever freed it kept its memory, as a rule: it is no longer spare.
+            let warm = heap.warm.load(Ordering::Relaxed);
+            heap.warm
+                .store(warm.saturating_sub(units), Ordering::Relaxed);
+        }
+        // Fails, and leaves the lower place, if somebody has freed a run before `start`.
+        let next = first.unwrap_or(end);
+        let _ = heap
+            .first_free
+            .compare_exchange(start, next, Ordering::Relaxed, Ordering::Relaxed);
+        found
     }
 
     fn merge_after(&self, unit: u32, mut run: Run, end: u32) -> Run {
@@ -220,27 +265,26 @@ impl Arena {
     /// Makes the run `id` at least `bytes` long without moving it, if what follows is free.
     pub(super) fn grow_run(&self, family: &Family, id: BlockId, bytes: usize) -> Option<usize> {
         let units = units_for(bytes)?;
+        if !family.is_present() || exceeds_memory(bytes) {
+            return None;
+        }
         let heap = &self.header().heap.0;
         let _held = heap.lock.acquire(family);
         let end = heap.end.load(Ordering::Relaxed);
         let run = self.run(id.unit());
         let more = units.checked_sub(run.units)?;
         let next = id.unit() + run.units;
-        let grown = Run { units, ..run };
         if next == end {
             self.room_at_end(more)?;
-            // A free run behind the end, then the end over it, then the merge: whole at each step.
+            // A free run behind the end, then the end over it: whole at each step.
             let generation = self.run(next).generation;
-            self.set_run(
-                next,
-                Run {
-                    owner: None,
-                    units: more,
-                    generation,
-                },
-            );
-            heap.end.store(end + more, Ordering::Relaxed);
-            self.set_run(id.unit(), grown);
+            let free = Run {
+                owner: None,
+                units: more,
+                generation,
+            };
+            self.set_run(next, free);
+            heap.end.store(end + more, Ordering::Release);
         } else {
             let after = self.run(next);
             if after.owner.is_some() {
@@ -251,12 +295,10 @@ impl Arena {
                 return None;
             }
             self.split(next, merged, more);
-            if heap.first_free.load(Ordering::Relaxed) == next {
-                // The search must never start inside a run.
-                heap.first_free.store(id.unit(), Ordering::Relaxed);
-            }
-            self.set_run(id.unit(), grown);
         }
+        // Searches must not start at `next`, which is no head any more after the merge.
+        heap.first_free.fetch_min(id.unit(), Ordering::Relaxed);
+        self.set_run(id.unit(), Run { units, ..run });
         Some(units as usize * UNIT)
     }
 
@@ -284,53 +326,51 @@ impl Arena {
     }
 
     /// Gives a run back. A stale or foreign `id` changes nothing.
-    pub(super) fn free_run(&self, family: &Family, id: BlockId, owner: u32) {
+    pub(super) fn free_run(&self, id: BlockId, owner: u32) {
         let Some(bytes) = self.owns(id, owner) else {
             return;
         };
-        let heap = &self.header().heap.0;
         let units = (bytes / UNIT) as u32;
-        // While the run is still ours: nobody else can be using these pages.
-        let keep = heap.warm.load(Ordering::Relaxed) + units <= WARM_UNITS;
-        if !keep {
-            self.drop_pages(id, bytes);
-        }
-        let _held = heap.lock.acquire(family);
-        self.release_run(id.unit(), if keep { units } else { 0 });
+        let warm = self.header().heap.0.warm.load(Ordering::Relaxed);
+        self.release_run(id, bytes, warm.saturating_add(units) <= WARM_UNITS);
     }
 
-    /// Marks a used run free. The heap lock is held.
-    fn release_run(&self, unit: u32, warm: u32) {
+    /// Marks a used run free, which nobody uses any more.
+    fn release_run(&self, id: BlockId, bytes: usize, keep_warm: bool) {
         let heap = &self.header().heap.0;
-        let run = self.run(unit);
-        if unit < heap.first_free.load(Ordering::Relaxed) {
-            heap.first_free.store(unit, Ordering::Relaxed);
+        if keep_warm {
+            heap.warm
+                .fetch_add((bytes / UNIT) as u32, Ordering::Relaxed);
+        } else {
+            // While the run is still used: nobody else can have these pages.
+            self.drop_pages(id, bytes);
         }
-        heap.warm
-            .store(heap.warm.load(Ordering::Relaxed) + warm, Ordering::Relaxed);
-        self.set_run(unit, Run { owner: None, ..run });
+        // Before the run is free: it is a head as long as it is used.
+        heap.first_free.fetch_min(id.unit(), Ordering::Relaxed);
+        let run = self.run(id.unit());
+        let free = Run { owner: None, ..run };
+        // Release: whoever takes the run comes after our last use of it.
+        self.heap_entry(id.unit())
+            .store(free.to_word(), Ordering::Release);
+        heap.frees.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Frees whatever the dead member `owner` had, except `keep`, which goes to `heir`.
-    pub(crate) fn settle_heap(&self, family: &Family, owner: u32, keep: Option<(BlockId, u32)>) {
+    pub(crate) fn settle_heap(&self, owner: u32, keep: Option<(BlockId, u32)>) {
         let heap = &self.header().heap.0;
-        heap.lock.release_for_dead(owner);
-        let _held = heap.lock.acquire(family);
-        let end = heap.end.load(Ordering::Relaxed);
-        let mut unit = 0;
-        while unit < end {
+        self.release_locks(owner);
+        // Acquire: pairs with the Release of `take_run`. A run whose owner was killed before it
+        // moved the end lies outside of the chain and is nobody's.
+        let end = heap.end.load(Ordering::Acquire);
+        for unit in 0..end {
             let run = self.run(unit);
             if run.owner == Some(owner) {
                 let id = BlockId::new(unit, run.generation);
                 match keep {
                     Some((kept, heir)) if kept == id => self.set_owner(id, heir),
-                    _ => {
-                        self.drop_pages(id, run.units as usize * UNIT);
-                        self.release_run(unit, 0);
-                    }
+                    _ => self.release_run(id, run.units as usize * UNIT, false),
                 }
             }
-            unit += run.units.max(1);
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Whatever is shared lives here. Places are named by offset, never by address, because each
 //! process maps the file somewhere else. The mapping lasts as long as the process, so references
-//! into it are `'static`. See `README.md` beside this file for the layout.
+//! into it are `'static`. `README.md` beside this file has the layout.
 //!
 //! # Safety
 //!
@@ -86,6 +86,8 @@ pub(crate) struct Header {
     family: u64,
     heap_at: u64,
     heap_units: u64,
+    /// Slots of the member table that were ever used: those beyond were never touched.
+    pub(crate) members_end: AtomicU32,
     /// Fingerprint of the supervisor's environment and directory.
     pub(crate) surroundings: AtomicU64,
     /// Counts deaths and whatever else every sleeper has to look at. Only grows.
@@ -99,7 +101,7 @@ pub(crate) struct Header {
 pub struct Arena {
     base: NonNull<u8>,
     size: u64,
-    fd: Option<OwnedFd>,
+    fd: OwnedFd,
 }
 
 // SAFETY: `base` is a mapping for the life of the process; all access goes through atomics or
@@ -149,11 +151,7 @@ impl Arena {
         header.family = crate::sys::random_u64();
         header.heap_at = heap_at;
         header.heap_units = (size - heap_at) / UNIT as u64;
-        Box::leak(Box::new(Arena {
-            base,
-            size,
-            fd: Some(fd),
-        }))
+        Box::leak(Box::new(Arena { base, size, fd }))
     }
 
     /// Maps the arena of the family that this process was started into.
@@ -165,11 +163,7 @@ impl Arena {
             return refuse("not a family's memory");
         }
         let base = map(&fd, size)?;
-        let arena = Arena {
-            base,
-            size,
-            fd: Some(fd),
-        };
+        let arena = Arena { base, size, fd };
         if arena.header().magic != MAGIC || arena.header().size != size {
             return refuse("not a family's memory");
         }
@@ -179,14 +173,19 @@ impl Arena {
         Ok(Box::leak(Box::new(arena)))
     }
 
-    /// The memory file, as long as this process may pass it on.
-    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.fd.as_ref().map(AsFd::as_fd)
+    /// The memory file.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     pub(crate) fn header(&self) -> &'static Header {
         // SAFETY: `create` wrote a header at offset 0 and `attach` checked it.
         unsafe { self.base.cast::<Header>().as_ref() }
+    }
+
+    /// Frees the locks that member `slot`, which does not run any more, has left held.
+    pub(crate) fn release_locks(&self, slot: u32) {
+        self.header().heap.0.release_lock(slot);
     }
 
     /// A number that tells this family from all others.
@@ -200,11 +199,13 @@ impl Arena {
         if slot >= MAX_MEMBERS as u64 {
             return None;
         }
-        self.get(MEMBERS_AT + slot * size_of::<MemberCell>() as u64)
+        // SAFETY: the member table lies there, and holds nothing else.
+        unsafe { self.get(MEMBERS_AT + slot * size_of::<MemberCell>() as u64) }
     }
 
     fn heap_entry(&self, unit: u32) -> &'static AtomicU64 {
-        let entry = self.get(HEAP_TABLE_AT + u64::from(unit) * 8);
+        // SAFETY: the heap table lies there, and holds nothing else.
+        let entry = unsafe { self.get(HEAP_TABLE_AT + u64::from(unit) * 8) };
         entry.expect("unit lies in the heap")
     }
 
@@ -217,8 +218,12 @@ impl Arena {
     }
 
     /// The shared object at `offset`, or `None` where it does not fit or is not aligned.
+    ///
+    /// # Safety
+    ///
+    /// The memory there is set aside for objects of this type, and nobody borrows its bytes.
     #[must_use]
-    pub fn get<T: Shared>(&self, offset: u64) -> Option<&'static T> {
+    pub unsafe fn get<T: Shared>(&self, offset: u64) -> Option<&'static T> {
         let end = offset.checked_add(size_of::<T>() as u64)?;
         if end > self.size || !offset.is_multiple_of(align_of::<T>() as u64) {
             return None;

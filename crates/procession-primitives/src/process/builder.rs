@@ -17,6 +17,7 @@ use super::{Process, StartError, fork};
 use crate::arena::{Block, OutOfMemory, Writer};
 use crate::family::{Family, FamilyError};
 use crate::image::CodeAddress;
+use crate::member::MemberId;
 use crate::protocol::{self, Bytes, Method, Payload, Refusal, Reply, Request, Start, Stream};
 use crate::surroundings;
 use crate::wire::{self, Sink};
@@ -353,13 +354,15 @@ impl Plan {
             .map(AsFd::as_fd)
             .collect();
         let request = Request::Start(Box::new(start));
-        let (reply, handles) = family.ask(&request, &fds)?;
-        let (id, pid) = started(reply)?;
+        let answer = family.ask(&request, &fds)?;
+        let (id, pid) = started(answer.message)?;
         // The argument's block is the new process's from now on.
         let _ = block.map(Block::into_id);
-        let pidfd = handles.into_iter().next();
-        let pidfd =
-            pidfd.ok_or_else(|| StartError::Descriptors(rustix::io::Errno::MFILE.into()))?;
+        let Some(pidfd) = answer.descriptors.into_iter().next() else {
+            // No number was left for it here. The process must not run without a handle.
+            abandon(family, id);
+            return Err(StartError::Descriptors(rustix::io::Errno::MFILE.into()));
+        };
         Ok(Process {
             family,
             id,
@@ -374,8 +377,14 @@ impl Plan {
     }
 }
 
+/// Has the supervisor end a child that this process could not take charge of.
+pub(super) fn abandon(family: &'static Family, id: MemberId) {
+    // If the supervisor is gone, so is the child.
+    let _ = family.ask(&Request::Abandon { id }, &[]);
+}
+
 /// Reads the answer to a request for a process.
-pub(super) fn started(reply: Reply) -> Result<(crate::member::MemberId, u32), StartError> {
+pub(super) fn started(reply: Reply) -> Result<(MemberId, u32), StartError> {
     match reply {
         Reply::Started { id, pid } => Ok((id, pid)),
         Reply::Failed { what, errno } => {

@@ -11,7 +11,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::atomic::Ordering;
 
@@ -24,7 +24,7 @@ use crate::family::{Control, Family};
 use crate::image::{self, CodeAddress};
 use crate::member::{self, MemberCell, MemberId};
 use crate::panic::{self, Panic};
-use crate::protocol::{self, Payload, Start, Stream};
+use crate::protocol::{self, Payload, Reply, Start, Stream, Wait};
 use crate::wire::{self, DecodeError};
 use crate::{surroundings, sys};
 
@@ -92,6 +92,10 @@ impl Outcome {
 
     /// Commits the outcome. Returns the exit code that goes with it.
     pub(crate) fn commit(self) -> i32 {
+        if Family::existing().is_none() {
+            // A bare fork of the member came back from its function: the outcome is not its.
+            sys::exit_now(101);
+        }
         let Outcome { writer, cell } = self;
         let (block, len) = writer.finish();
         let value = block.bytes().first() == Some(&VALUE);
@@ -145,8 +149,12 @@ pub(crate) fn run<A: DeserializeOwned, R: Serialize>(
 pub(crate) fn live(family: &'static Family, start: Start, descriptors: Vec<OwnedFd>) -> i32 {
     // Orphans among our descendants come to us, so that they end with us.
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    sys::ignore_signal(libc::SIGPIPE);
     panic::install_hook();
     sys::on_exit(super::join_at_exit);
+    if start.ignore_interrupts {
+        sys::ignore_signal(libc::SIGINT);
+    }
     let Some(mut outcome) = Outcome::new(family) else {
         return 101;
     };
@@ -160,9 +168,13 @@ pub(crate) fn live(family: &'static Family, start: Start, descriptors: Vec<Owned
     }
     let argument = match &start.argument {
         Payload::Inline(bytes) => Ok(Argument::Inline(&bytes.0)),
-        Payload::Block(block, len) => Block::adopt(family, *block)
-            .map(|block| Argument::Block(block, *len as usize))
-            .ok_or("the argument is gone"),
+        Payload::Block(block, len) => {
+            // SAFETY: passed to this process for its one function.
+            let block = unsafe { Block::adopt(family, *block) };
+            block
+                .map(|block| Argument::Block(block, *len as usize))
+                .ok_or("the argument is gone")
+        }
     };
     outcome.start();
     let resolved = argument.map_err(str::to_owned).and_then(|argument| {
@@ -222,22 +234,27 @@ pub(super) fn arrange(
     surroundings::apply(surroundings)
 }
 
-/// The life of a process of `StartMethod::Spawn`. `descriptors`: control socket, arena.
+/// The life of a process of `StartMethod::Spawn`. `descriptors`: control socket, arena, letter.
 pub(crate) fn enter_executed(descriptors: &[RawFd]) -> i32 {
     let entered = || {
-        let &[socket, arena] = descriptors else {
+        let &[socket, arena, letter] = descriptors else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         let (socket, arena) = (own_inherited(socket)?, own_inherited(arena)?);
+        let mut letter = File::from(own_inherited(letter)?);
         sys::close_all_but(&mut descriptors.to_vec());
-        let ((id, start), given) = protocol::receive::<(MemberId, Start)>(&socket)?;
+        let mut bytes = Vec::new();
+        letter.read_to_end(&mut bytes)?;
+        let (id, start) =
+            postcard::from_bytes::<(MemberId, Start)>(&bytes).map_err(io::Error::other)?;
+        let given = protocol::receive::<Reply>(&socket, Wait::Forever)?;
         let arena = Arena::attach(arena, image::build_id())?;
-        let family = Family::enter(arena, id, Control::Connected(socket))?;
+        let family = Family::enter(arena, id, Control::member(socket))?;
         io::Result::Ok((family, start, given))
     };
     match entered() {
-        Ok((family, start, given)) => live(family, start, given),
-        Err(_) => 1,
+        Ok((family, start, given)) if !given.lost => live(family, start, given.descriptors),
+        _ => 1,
     }
 }
 
@@ -275,12 +292,25 @@ pub(crate) fn set_variable(name: &OsStr, value: Option<&OsStr>) {
     }
 }
 
-/// Frees the outcome of a member that nobody asks for any more. May be called twice.
-pub(crate) fn discard_result(family: &Family, cell: &MemberCell) {
-    let block = BlockId::from_word(cell.result.swap(0, Ordering::AcqRel));
-    if let Some(block) = block {
-        family
-            .arena()
-            .free_for(family, block, cell.parent_id().slot());
+/// Takes charge of an outcome whose name was taken out of its member's cell.
+pub(crate) fn adopt_result(family: &'static Family, id: BlockId) -> Option<Block> {
+    // SAFETY: whoever takes the name out is the only one to have it.
+    unsafe { Block::adopt(family, id) }
+}
+
+/// Frees the outcome of dead member `id` that nobody asks for any more. May be called twice.
+pub(crate) fn discard_result(family: &Family, id: MemberId, cell: &MemberCell) {
+    let word = cell.result.load(Ordering::Acquire);
+    let current = cell.generation.load(Ordering::Acquire) == id.generation();
+    let Some(block) = BlockId::from_word(word).filter(|_| current) else {
+        return;
+    };
+    // AcqRel: whoever takes the word out has the block. A later user of the slot has another one.
+    let taken = cell
+        .result
+        .compare_exchange(word, 0, Ordering::AcqRel, Ordering::Relaxed);
+    if taken.is_ok() {
+        // SAFETY: the owner has dropped its handle, and we have taken the name out.
+        unsafe { family.arena().free_for(block, cell.parent_id().slot()) };
     }
 }

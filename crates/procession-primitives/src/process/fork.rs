@@ -12,42 +12,57 @@
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::builder::{Plan, started};
-use super::entry::{Failure, Outcome};
+use super::builder::{Plan, abandon, started};
+use super::entry::{self, Failure, Outcome};
 use super::{Process, StartError};
 use crate::family::{self, Control, Family};
 use crate::member::MemberId;
 use crate::panic;
-use crate::protocol::{self, Request};
+use crate::protocol::{self, Request, Wait};
 use crate::status::ExitStatus;
-use crate::sys;
+use crate::sys::{self, SignalMask};
 
 /// The minder's pid, in the process that has to reap it.
 #[derive(Debug)]
 pub(super) struct Minder(Pid);
 
-/// Minders whose handle went before they did.
+/// Minders that were still there when their handle went.
 static LEFT: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
+/// How long a minder may take to go after its child: it has orphans to see off.
+const GOES_WITHIN: Duration = Duration::from_millis(100);
+
 impl Minder {
-    /// Reaps the minder of a child that has ended: it ends right after telling of that.
+    /// Reaps the minder of a child that has ended, if it goes soon; else at a later start.
     pub(super) fn reap(self) {
-        sys::reap_silent_child(self.0, true);
+        if let Ok(pidfd) = rustix::process::pidfd_open(self.0, PidfdFlags::empty()) {
+            let _ = family::wait_readable(&pidfd, GOES_WITHIN);
+        }
+        self.leave();
     }
 
-    /// Leaves the minder of a living child to be reaped at a later start.
+    /// Leaves the minder to be reaped at a later start.
     pub(super) fn leave(self) {
         let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
-        left.retain(|&pid| !sys::reap_silent_child(pid, false));
         left.push(self.0);
+        drop(left);
+        sweep();
     }
+}
+
+/// Reaps the minders that have gone since.
+fn sweep() {
+    let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
+    left.retain(|&pid| !sys::reap_silent_child(pid));
 }
 
 pub(super) fn spawn<R: Serialize + DeserializeOwned>(
@@ -56,9 +71,10 @@ pub(super) fn spawn<R: Serialize + DeserializeOwned>(
     function: impl FnOnce() -> R,
 ) -> Result<Process<R>, StartError> {
     match sys::thread_count() {
-        1 => {}
-        count => return Err(StartError::Threads(count)),
+        Some(1) => {}
+        count => return Err(StartError::Threads(count.unwrap_or(0))),
     }
+    sweep();
     let pair = || family::socket_pair().map_err(StartError::Descriptors);
     let (child_ours, child_theirs) = pair()?;
     let (minder_ours, minder_theirs) = pair()?;
@@ -67,47 +83,64 @@ pub(super) fn spawn<R: Serialize + DeserializeOwned>(
         daemon: plan.daemon,
         name: plan.name.clone(),
     };
-    let (reply, _) = family.ask(&request, &[child_theirs.as_fd(), minder_theirs.as_fd()])?;
+    let answer = family.ask(&request, &[child_theirs.as_fd(), minder_theirs.as_fd()])?;
     drop((child_theirs, minder_theirs));
-    let (id, _) = started(reply)?;
+    let (id, _) = started(answer.message)?;
     // What lies in std's buffer must not be written twice.
     let _ = io::Write::flush(&mut io::stdout());
+    // The minder must not die of what is meant for the program, nor run its handlers.
+    let mask = SignalMask::block_all();
     // SAFETY: one thread, checked above.
-    let minder = unsafe { sys::clone_silent() }.map_err(StartError::Refused)?;
-    let Some(minder) = minder else {
+    let cloned = unsafe { sys::clone_silent() };
+    if let Ok(None) = cloned {
         drop(report_in);
-        mind(
-            family,
-            id,
-            plan,
-            child_ours,
-            minder_ours,
-            report_out,
-            function,
-        );
-    };
-    let minder = Minder(minder);
+        let sockets = Sockets {
+            child: child_ours,
+            minder: minder_ours,
+            report: report_out,
+        };
+        mind(family, id, plan, sockets, mask, function);
+    }
+    mask.restore();
     drop((child_ours, minder_ours, report_out));
-    let report = protocol::receive::<Result<u32, i32>>(&report_in);
-    let (pid, pidfd) = match report {
-        Ok((Ok(pid), fds)) => (pid, fds.into_iter().next()),
-        Ok((Err(errno), _)) => {
-            return Err(StartError::Refused(io::Error::from_raw_os_error(errno)));
-        }
-        Err(error) => return Err(StartError::Refused(error)),
+    let refused = |error| {
+        abandon(family, id);
+        StartError::Refused(error)
     };
-    let pidfd = pidfd.ok_or_else(|| StartError::Descriptors(rustix::io::Errno::MFILE.into()))?;
-    Ok(Process {
-        family,
-        id,
-        pid,
-        pidfd,
-        name: plan.name,
-        daemon: plan.daemon,
-        minder: Some(minder),
-        taken: Mutex::new(false),
-        value: PhantomData,
-    })
+    let minder = cloned.map_err(refused)?.map(Minder);
+    let report = protocol::receive::<Result<u32, i32>>(&report_in, Wait::Forever);
+    let failed = match report {
+        Ok(report) => match (report.message, report.descriptors.into_iter().next()) {
+            (Ok(pid), Some(pidfd)) => {
+                return Ok(Process {
+                    family,
+                    id,
+                    pid,
+                    pidfd,
+                    name: plan.name,
+                    daemon: plan.daemon,
+                    minder,
+                    taken: Mutex::new(false),
+                    value: PhantomData,
+                });
+            }
+            (Ok(_), None) => StartError::Descriptors(rustix::io::Errno::MFILE.into()),
+            (Err(errno), _) => StartError::Refused(io::Error::from_raw_os_error(errno)),
+        },
+        Err(error) => StartError::Refused(error),
+    };
+    abandon(family, id);
+    if let Some(minder) = minder {
+        minder.reap();
+    }
+    Err(failed)
+}
+
+/// The minder's and the child's ends of the lines.
+struct Sockets {
+    child: OwnedFd,
+    minder: OwnedFd,
+    report: OwnedFd,
 }
 
 /// The minder's whole life.
@@ -115,9 +148,8 @@ fn mind<R: Serialize>(
     family: &'static Family,
     id: MemberId,
     plan: Plan,
-    child_socket: OwnedFd,
-    socket: OwnedFd,
-    report: OwnedFd,
+    sockets: Sockets,
+    mask: SignalMask,
     function: impl FnOnce() -> R,
 ) -> ! {
     let me = rustix::process::getpid();
@@ -125,10 +157,15 @@ fn mind<R: Serialize>(
     let events = sys::child_events();
     // SAFETY: the minder has one thread.
     let forked = unsafe { sys::fork() };
+    let Sockets {
+        child: child_socket,
+        minder: socket,
+        report,
+    } = sockets;
     let (child, events) = match (forked, events) {
         (Ok(None), _) => {
             drop((socket, report));
-            be_born(family, me, id, plan, child_socket, function)
+            be_born(family, me, id, plan, child_socket, mask, function)
         }
         (Ok(Some(child)), Ok(events)) => (child, events),
         (Ok(Some(child)), Err(error)) => {
@@ -137,8 +174,7 @@ fn mind<R: Serialize>(
         }
         (Err(error), _) => give_up(&report, &error),
     };
-    let mut keep = [socket.as_raw_fd(), report.as_raw_fd(), events.as_raw_fd()];
-    sys::close_all_but(&mut keep);
+    sys::close_all_but(&mut [socket.as_raw_fd(), report.as_raw_fd(), events.as_raw_fd()]);
     let pid = child.as_raw_nonzero().get().cast_unsigned();
     let told = rustix::process::pidfd_open(child, PidfdFlags::empty())
         .map_err(io::Error::from)
@@ -147,44 +183,38 @@ fn mind<R: Serialize>(
         let _ = rustix::process::kill_process(child, Signal::KILL);
     }
     drop(report);
-    let _ = protocol::send(&socket, &Request::Forked { pid }, &[]);
-    let status = watch(child, &socket, &events);
-    let _ = protocol::send(
-        &socket,
-        &Request::Ended {
-            status: status.to_word(),
-        },
-        &[],
-    );
+    watch(child, &socket, &events);
     sys::exit_now(0)
 }
 
 fn give_up(report: &OwnedFd, error: &io::Error) -> ! {
-    let _ = protocol::send(
-        report,
-        &Err::<u32, i32>(error.raw_os_error().unwrap_or(libc::EIO)),
-        &[],
-    );
+    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+    let _ = protocol::send(report, &Err::<u32, i32>(errno), &[]);
     sys::exit_now(1)
 }
 
-/// Waits until the child, and all that descend from it, are gone.
-fn watch(child: Pid, socket: &OwnedFd, events: &OwnedFd) -> ExitStatus {
-    let mut ended = None;
+/// Waits until the child, and all that descend from it, are gone. Tells the supervisor of the
+/// child's end.
+fn watch(child: Pid, socket: &OwnedFd, events: &OwnedFd) {
+    let mut ended = false;
     let mut listening = true;
     loop {
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) if pid == child => ended = Some(read(status)),
+                Ok(Some((pid, status))) if pid == child => {
+                    ended = true;
+                    kill_children();
+                    let status = read(status).to_word();
+                    let _ = protocol::send(socket, &Request::Ended { status }, &[]);
+                    listening = false;
+                }
                 Ok(Some(_)) => {}
                 Ok(None) => break,
-                Err(_) => return ended.unwrap_or_else(ExitStatus::unknown),
+                Err(_) => return,
             }
         }
-        if ended.is_some() {
-            for pid in sys::children().into_iter().filter_map(Pid::from_raw) {
-                let _ = rustix::process::kill_process(pid, Signal::KILL);
-            }
+        if ended {
+            kill_children();
         }
         let mut polled = [
             PollFd::new(events, PollFlags::IN),
@@ -202,6 +232,12 @@ fn watch(child: Pid, socket: &OwnedFd, events: &OwnedFd) -> ExitStatus {
     }
 }
 
+fn kill_children() {
+    for pid in sys::children().into_iter().filter_map(Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+    }
+}
+
 fn read(status: WaitStatus) -> ExitStatus {
     match status.terminating_signal() {
         Some(signal) => ExitStatus::signaled(signal, status.as_raw() & 0x80 != 0),
@@ -216,18 +252,22 @@ fn be_born<R: Serialize>(
     id: MemberId,
     plan: Plan,
     socket: OwnedFd,
+    mask: SignalMask,
     function: impl FnOnce() -> R,
 ) -> ! {
+    let told = plan.surroundings(family);
     if rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_err()
         || rustix::process::getppid() != Some(minder)
     {
         sys::exit_now(1);
     }
-    sys::unblock_signals();
-    let told = plan.surroundings(family);
-    let Ok(family) = Family::enter(family.arena(), id, Control::Connected(socket)) else {
+    let Ok(family) = Family::enter(family.arena(), id, Control::member(socket)) else {
         sys::exit_now(1)
     };
+    if announce(family).is_err() {
+        sys::exit_now(1);
+    }
+    mask.restore();
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     panic::install_hook();
     if plan.ignore_interrupts {
@@ -236,8 +276,7 @@ fn be_born<R: Serialize>(
     let Some(mut outcome) = Outcome::new(family) else {
         sys::exit_now(101)
     };
-    let arranged = super::entry::arrange(plan.streams, told, &mut plan.given.into_iter());
-    match arranged {
+    match entry::arrange(plan.streams, told, &mut plan.given.into_iter()) {
         Err(error) => outcome.deliver::<R>(Err(Failure::Function(error.to_string()))),
         Ok(()) => {
             outcome.start();
@@ -250,4 +289,15 @@ fn be_born<R: Serialize>(
     let _ = io::Write::flush(&mut io::stdout());
     // Not `exit`: the handlers registered so far are the parent's.
     sys::exit_now(code)
+}
+
+/// Gives the supervisor a handle of this process, so that it can see its death whatever happens
+/// to the minder.
+fn announce(family: &'static Family) -> io::Result<()> {
+    if let Some(cell) = family.arena().member_cell(family.me()) {
+        cell.pid.store(std::process::id(), Ordering::Relaxed);
+    }
+    let me = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
+    let answer = family.ask(&Request::Born, &[me.as_fd()]);
+    answer.map(drop).map_err(io::Error::other)
 }

@@ -26,7 +26,7 @@ pub use error::{Death, Phase, ProcessError, StartError};
 pub(crate) use info::join_at_exit;
 pub use info::{ProcessInfo, active_children, current_process, parent_process};
 
-use crate::arena::{Block, BlockId};
+use crate::arena::BlockId;
 use crate::family::Family;
 use crate::member::{FLAG_RELEASED, MemberCell, MemberId, MemberState};
 use crate::status::ExitStatus;
@@ -168,7 +168,7 @@ impl<R: Serialize + DeserializeOwned> Process<R> {
         // AcqRel: whoever takes the word out has the block.
         let block = BlockId::from_word(cell.result.swap(0, Ordering::AcqRel));
         let block = block
-            .and_then(|id| Block::adopt(self.family, id))
+            .and_then(|id| entry::adopt_result(self.family, id))
             .ok_or_else(died)?;
         entry::read_outcome(block.bytes().get(..len).unwrap_or_default())
     }
@@ -303,12 +303,17 @@ impl<R> Drop for Process<R> {
         let Some(cell) = self.family.arena().member_cell(self.id) else {
             return;
         };
+        let mut ended = !cell.is_alive();
+        if ended {
+            // Before the release, after which the slot may have another user.
+            discard_result(self.family, self.id, cell);
+        }
         cell.flags.fetch_or(FLAG_RELEASED, Ordering::Relaxed);
         // Pairs with the fence in the supervisor's `bury`: one of the two sees that both are true.
         std::sync::atomic::fence(Ordering::SeqCst);
-        let ended = !cell.is_alive();
-        if ended {
-            discard_result(self.family, cell);
+        if !ended && !cell.is_alive() {
+            ended = true;
+            discard_result(self.family, self.id, cell);
         }
         match self.minder.take() {
             Some(minder) if ended => minder.reap(),

@@ -6,11 +6,13 @@
 #![allow(unsafe_code, reason = "forks the single-threaded supervisor")]
 
 use std::ffi::{CStr, CString};
-use std::io;
+use std::fs::File;
+use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::Ordering;
 
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::fs::MemfdFlags;
+use rustix::process::{Pid, PidfdFlags, Resource, Signal};
 
 use super::{MINDER, Supervisor};
 use crate::arena::MAX_MEMBERS;
@@ -22,6 +24,17 @@ use crate::protocol::{self, Method, Payload, Refusal, Reply, Start};
 use crate::sys;
 
 type Failure = (Refusal, io::Error);
+
+/// What a new process is, in its own hands.
+struct Newborn {
+    id: MemberId,
+    cell: &'static MemberCell,
+    start: Start,
+    socket: OwnedFd,
+    /// What it reads after it has executed the program again, if it has to.
+    letter: Option<OwnedFd>,
+    descriptors: Vec<OwnedFd>,
+}
 
 impl Supervisor {
     pub(super) fn start(
@@ -48,6 +61,13 @@ impl Supervisor {
         let socket = |error| (Refusal::Socket, error);
         let (ours, theirs) = family::socket_pair().map_err(socket)?;
         let (id, cell) = self.reserve(parent, start.daemon, &start.name)?;
+        let letter = match start.method {
+            Method::Spawn => Some(letter(id, &start).map_err(|error| {
+                release_slot(cell);
+                (Refusal::Descriptors, error)
+            })?),
+            _ => None,
+        };
         let block = match start.argument {
             Payload::Block(block, _) => Some(block),
             Payload::Inline(_) => None,
@@ -70,7 +90,15 @@ impl Supervisor {
                 return Err((Refusal::Fork, error));
             }
             Ok(None) => {
-                let code = self.be_born(me, id, cell, start, theirs, descriptors);
+                let newborn = Newborn {
+                    id,
+                    cell,
+                    start,
+                    socket: theirs,
+                    letter,
+                    descriptors,
+                };
+                let code = self.be_born(me, newborn);
                 std::process::exit(code)
             }
             Ok(Some(pid)) => pid,
@@ -105,22 +133,23 @@ impl Supervisor {
         if start.method == Method::Spawn {
             // Waits in the socket until the new program has entered.
             let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-            protocol::send(&socket, &(id, start), &descriptors)?;
+            protocol::send(&socket, &Reply::Done, &descriptors)?;
         }
         self.add_line(u64::from(id.slot()), socket)?;
         Ok(pidfd)
     }
 
     /// The child's side of a birth. Returns its exit code.
-    fn be_born(
-        &mut self,
-        supervisor: Pid,
-        id: MemberId,
-        cell: &MemberCell,
-        start: Start,
-        socket: OwnedFd,
-        descriptors: Vec<OwnedFd>,
-    ) -> i32 {
+    fn be_born(&self, supervisor: Pid, newborn: Newborn) -> i32 {
+        let Newborn {
+            id,
+            cell,
+            start,
+            socket,
+            letter,
+            descriptors,
+        } = newborn;
+        cell.pid.store(std::process::id(), Ordering::Relaxed);
         if rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_err()
             || rustix::process::getppid() != Some(supervisor)
         {
@@ -130,8 +159,11 @@ impl Supervisor {
             sys::default_signal(signal);
         }
         sys::unblock_signals();
-        if start.method == Method::Spawn {
-            let error = self.execute(&socket);
+        let _ = rustix::process::setrlimit(Resource::Nofile, self.descriptor_limit);
+        // The supervisor's hook ends the process.
+        drop(std::panic::take_hook());
+        if let Some(letter) = letter {
+            let error = self.execute(&socket, &letter);
             cell.start_error.store(
                 error.raw_os_error().unwrap_or(libc::EIO).cast_unsigned(),
                 Ordering::Relaxed,
@@ -140,19 +172,18 @@ impl Supervisor {
         }
         let mut keep: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
         keep.push(socket.as_raw_fd());
-        sys::close_all_but(&mut keep);
         let arena = self.family.arena();
-        match Family::enter(arena, id, Control::Connected(socket)) {
+        keep.push(arena.fd().as_raw_fd());
+        sys::close_all_but(&mut keep);
+        match Family::enter(arena, id, Control::member(socket)) {
             Ok(family) => process::live(family, start, descriptors),
             Err(_) => 1,
         }
     }
 
-    fn execute(&self, socket: &OwnedFd) -> io::Error {
-        let Some(arena) = self.family.arena().fd() else {
-            return io::ErrorKind::NotFound.into();
-        };
-        let keep = [socket.as_raw_fd(), arena.as_raw_fd()];
+    fn execute(&self, socket: &OwnedFd, letter: &OwnedFd) -> io::Error {
+        let arena = self.family.arena().fd();
+        let keep = [socket.as_raw_fd(), arena.as_raw_fd(), letter.as_raw_fd()];
         let environment = family::environment_for(Role::Member, &keep);
         let environment: Vec<&CStr> = environment.iter().map(CString::as_c_str).collect();
         let arguments = family::arguments();
@@ -169,7 +200,10 @@ impl Supervisor {
         sockets: Vec<OwnedFd>,
     ) -> Reply {
         let Ok([child, minder]) = <[OwnedFd; 2]>::try_from(sockets) else {
-            return super::bad_request();
+            return Reply::Failed {
+                what: Refusal::BadRequest,
+                errno: libc::EPROTO,
+            };
         };
         let (id, cell) = match self.reserve(parent, daemon, name) {
             Ok(reserved) => reserved,
@@ -212,8 +246,9 @@ impl Supervisor {
             })
             .ok_or_else(full)?;
         self.rover = slot + 1 - first;
+        let last = MemberId::new(slot, cell.generation.load(Ordering::Relaxed));
         if cell.state.load(Ordering::Relaxed) != member::FREE {
-            process::discard_result(self.family, cell);
+            process::discard_result(self.family, last, cell);
         }
         let generation = cell
             .generation
@@ -235,10 +270,23 @@ impl Supervisor {
             word.store(0, Ordering::Relaxed);
         }
         cell.generation.store(generation, Ordering::Relaxed);
+        arena
+            .header()
+            .members_end
+            .fetch_max(slot + 1, Ordering::Release);
         // Release: whoever sees the state sees the cell made ready.
         cell.state.store(member::STARTING, Ordering::Release);
         Ok((MemberId::new(slot, generation), cell))
     }
+}
+
+/// What an executed member reads when it has entered: who it is and what to run.
+fn letter(id: MemberId, start: &Start) -> io::Result<OwnedFd> {
+    let fd = rustix::fs::memfd_create(c"procession-start", MemfdFlags::CLOEXEC)?;
+    let mut file = File::from(sys::above_stdio(fd)?);
+    file.write_all(&postcard::to_stdvec(&(id, start)).map_err(io::Error::other)?)?;
+    file.rewind()?;
+    Ok(file.into())
 }
 
 /// Whether nobody will ask for this cell's last user any more.

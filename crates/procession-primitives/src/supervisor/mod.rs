@@ -19,26 +19,37 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::atomic::Ordering;
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus};
 
 use crate::arena::{Arena, BlockId};
 use crate::family::{Control, Family};
 use crate::image;
 use crate::member::{self, FLAG_RELEASED, MemberId};
 use crate::park;
-use crate::protocol::{self, Refusal, Reply, Request, VERSION};
+use crate::protocol::{self, Refusal, Reply, Request, VERSION, Wait};
 use crate::status::ExitStatus;
 use crate::surroundings;
-use crate::sys;
+use crate::sys::{self, OomKills};
 
 /// Epoll's names for what is not a member's socket.
 const CHILDREN: u64 = u64::MAX;
 const PROGRAM_END: u64 = u64::MAX - 1;
 /// Added to a slot for the line of the member's minder.
 const MINDER: u64 = 1 << 32;
+/// Added to a slot for the pidfd of an adopted member whose minder was killed.
+const ADOPTED: u64 = 2 << 32;
+
+/// Largest request that is read from a block: environments are far smaller.
+const MAX_LARGE: u64 = 64 << 20;
 
 /// Signals for whole groups of processes: the program decides, and the supervisor follows it.
-const IGNORED: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+const IGNORED: [i32; 5] = [
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGPIPE,
+];
 
 /// A named segment to be removed when its creator dies.
 #[derive(PartialEq)]
@@ -57,10 +68,14 @@ struct Supervisor {
     lines: HashMap<u64, OwnedFd>,
     /// Slots of the members that are this process's children, by pid.
     children: HashMap<i32, u32>,
+    /// Adopted members, which are children of their minders, by slot.
+    adopted: HashMap<u32, OwnedFd>,
     segments: HashMap<u32, Vec<Segment>>,
+    /// The limit on descriptors that members get, as the program had it.
+    descriptor_limit: Rlimit,
     /// Where the last search for a free slot ended.
     rover: u32,
-    oom_kills: Option<u64>,
+    oom_kills: OomKills,
 }
 
 /// Enters the supervisor's life. `descriptors`: control socket, arena, executable, program's pidfd.
@@ -75,11 +90,9 @@ pub(crate) fn run(descriptors: &[RawFd]) -> i32 {
 fn serve(descriptors: &[RawFd]) -> io::Result<()> {
     let [socket, arena, exe, program] = take(descriptors)?;
     sys::close_all_but(&mut descriptors.to_vec());
-    sys::reset_signals();
-    for signal in IGNORED {
-        sys::ignore_signal(signal);
-    }
-    sys::ignore_signal(libc::SIGPIPE);
+    // A panic must not close the lines before the kernel marks this process dead.
+    std::panic::set_hook(Box::new(|_| sys::exit_now(101)));
+    sys::reset_signals(&IGNORED);
     let _ = rustix::thread::set_name(c"procession");
     let me = rustix::process::getpid();
     rustix::process::set_child_subreaper(Some(me))?;
@@ -93,6 +106,7 @@ fn serve(descriptors: &[RawFd]) -> io::Result<()> {
     );
     sys::mark_on_death(life)?;
     surroundings::publish(arena);
+    sys::block_child_signal();
     let mut supervisor = Supervisor {
         family,
         exe,
@@ -100,7 +114,9 @@ fn serve(descriptors: &[RawFd]) -> io::Result<()> {
         events: sys::child_events()?,
         lines: HashMap::new(),
         children: HashMap::new(),
+        adopted: HashMap::new(),
         segments: HashMap::new(),
+        descriptor_limit: raise_descriptor_limit(),
         rover: member::PROGRAM,
         oom_kills: sys::oom_kills(),
     };
@@ -111,6 +127,17 @@ fn serve(descriptors: &[RawFd]) -> io::Result<()> {
     supervisor.work();
     supervisor.end();
     Ok(())
+}
+
+/// The supervisor has a socket per member. Returns what the limit was.
+fn raise_descriptor_limit() -> Rlimit {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let _ = rustix::process::setrlimit(Resource::Nofile, raised);
+    limit
 }
 
 fn take(descriptors: &[RawFd]) -> io::Result<[OwnedFd; 4]> {
@@ -151,6 +178,7 @@ impl Supervisor {
                 match name {
                     PROGRAM_END => return,
                     CHILDREN => self.reap(),
+                    line if line >= ADOPTED => self.bury(line as u32, ExitStatus::unknown()),
                     line => {
                         if !self.hear(line) && line == u64::from(member::PROGRAM) {
                             // The program has closed its line or become another program.
@@ -167,28 +195,33 @@ impl Supervisor {
         let Some(socket) = self.lines.get(&line) else {
             return true;
         };
-        let (request, descriptors) = match protocol::receive::<Request>(socket) {
-            Ok(heard) => heard,
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                self.hang_up(line);
+        let received = match protocol::receive::<Request>(socket, Wait::Never) {
+            Ok(received) => received,
+            // An event of the slot's last user, or nothing any more.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+            Err(error) => {
+                match error.kind() {
+                    io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+                        self.hang_up(line)
+                    }
+                    _ => self.condemn(line),
+                }
                 return false;
             }
-            Err(error) => {
-                let what = match error.raw_os_error() {
-                    Some(libc::ECONNRESET) => {
-                        self.hang_up(line);
-                        return false;
-                    }
-                    Some(libc::EMFILE) => Refusal::Descriptors,
-                    _ => Refusal::BadRequest,
-                };
-                let errno = error.raw_os_error().unwrap_or(libc::EPROTO);
-                self.answer(line, &Reply::Failed { what, errno }, None);
-                return true;
-            }
         };
-        self.act(line, request, descriptors);
+        if received.lost {
+            let (what, errno) = (Refusal::Descriptors, libc::EMFILE);
+            self.answer(line, &Reply::Failed { what, errno }, None);
+        } else {
+            self.act(line, received.message, received.descriptors);
+        }
         true
+    }
+
+    /// Ends a member that writes garbage, or does not read its answers.
+    fn condemn(&mut self, line: u64) {
+        self.lines.remove(&line);
+        self.kill(line as u32);
     }
 
     fn act(&mut self, line: u64, request: Request, descriptors: Vec<OwnedFd>) {
@@ -201,17 +234,22 @@ impl Supervisor {
             Request::Large(block, len) if line < MINDER => {
                 match self.read_large(slot, block, len) {
                     Some(request) => self.act(line, request, descriptors),
-                    None => self.answer(line, &bad_request(), None),
+                    None => self.condemn(line),
                 }
             }
             Request::Adopt { daemon, name } if line < MINDER => {
                 let reply = self.adopt(slot, daemon, &name, descriptors);
                 self.answer(line, &reply, None);
             }
-            Request::Forked { pid } if line >= MINDER => {
-                if let Some(cell) = self.family.arena().member(slot) {
-                    cell.pid.store(pid, Ordering::Relaxed);
+            Request::Born if line < MINDER => {
+                if let Some(pidfd) = descriptors.into_iter().next() {
+                    self.adopted.insert(slot, pidfd);
+                    self.answer(line, &Reply::Done, None);
                 }
+            }
+            Request::Abandon { id } => {
+                self.abandon(slot, id);
+                self.answer(line, &Reply::Done, None);
             }
             Request::Ended { status } if line >= MINDER => {
                 self.bury(slot, ExitStatus::from_word(status));
@@ -234,7 +272,25 @@ impl Supervisor {
                 }
                 self.answer(line, &Reply::Done, None);
             }
-            _ => self.answer(line, &bad_request(), None),
+            _ => self.condemn(line),
+        }
+    }
+
+    /// Ends a child of member `parent` that nobody has a handle of.
+    fn abandon(&mut self, parent: u32, id: MemberId) {
+        let Some(cell) = self.family.arena().member_cell(id) else {
+            return;
+        };
+        if cell.parent_id().slot() != parent {
+            return;
+        }
+        cell.flags.fetch_or(FLAG_RELEASED, Ordering::Relaxed);
+        let minder = MINDER + u64::from(id.slot());
+        if !self.adopted.contains_key(&id.slot()) && self.lines.remove(&minder).is_some() {
+            // Adopted, but never born.
+            self.bury(id.slot(), ExitStatus::unknown());
+        } else {
+            self.kill(id.slot());
         }
     }
 
@@ -243,11 +299,20 @@ impl Supervisor {
             return;
         };
         let descriptors: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
-        // A member that no longer listens is dead or about to be.
-        let _ = protocol::send(socket, reply, &descriptors);
+        let Ok(bytes) = postcard::to_stdvec(reply) else {
+            return;
+        };
+        let sent = protocol::send_bytes(socket, &bytes, &descriptors, Wait::Never);
+        if sent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            // It asks and asks, and does not read.
+            self.condemn(line);
+        }
     }
 
     fn read_large(&self, slot: u32, block: BlockId, len: u64) -> Option<Request> {
+        if len > MAX_LARGE {
+            return None;
+        }
         let owner = self
             .family
             .arena()
@@ -262,11 +327,33 @@ impl Supervisor {
         }
     }
 
+    /// The other side of a line has closed it.
     fn hang_up(&mut self, line: u64) {
         self.lines.remove(&line);
-        if line >= MINDER && line < PROGRAM_END {
-            // A minder that goes without a word was killed, and its child with it.
-            self.bury(line as u32, ExitStatus::unknown());
+        let slot = line as u32;
+        if line < MINDER {
+            // It ends, or has become another program, in the middle of whatever its threads did;
+            // or it closed what it did not know, and lives on.
+            let pid = self
+                .family
+                .arena()
+                .member(slot)
+                .map(|cell| cell.pid.load(Ordering::Relaxed));
+            if !pid.is_some_and(sys::maps_arena) {
+                self.family.arena().release_locks(slot);
+            }
+            return;
+        }
+        // A minder that goes without a word was killed. The kernel kills its child too, but a
+        // moment later: until then nothing that it holds may go to somebody else.
+        match self.adopted.get(&slot) {
+            Some(pidfd) => {
+                let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+                if self.watch(pidfd, ADOPTED + u64::from(slot)).is_err() {
+                    self.bury(slot, ExitStatus::unknown());
+                }
+            }
+            None => self.bury(slot, ExitStatus::unknown()),
         }
     }
 
@@ -315,9 +402,16 @@ impl Supervisor {
         }
     }
 
+    /// Whether the last death by SIGKILL was the kernel's doing, for want of memory.
     fn was_out_of_memory(&mut self) -> Option<bool> {
-        let now = sys::oom_kills()?;
-        let before = self.oom_kills.replace(now)?;
+        let now = sys::oom_kills();
+        let before = std::mem::replace(&mut self.oom_kills, now);
+        match (before.machine, now.machine) {
+            (Some(before), Some(now)) if before == now => return Some(false),
+            _ => {}
+        }
+        // Somebody was killed for it: one of ours, or one in another container.
+        let (before, now) = (before.group?, now.group?);
         Some(now > before)
     }
 
@@ -330,6 +424,7 @@ impl Supervisor {
         let id = MemberId::new(slot, cell.generation.load(Ordering::Relaxed));
         self.lines.remove(&u64::from(slot));
         self.lines.remove(&(MINDER + u64::from(slot)));
+        self.adopted.remove(&slot);
         remove_segments(self.segments.remove(&slot));
         self.family.settle(slot, status);
         let below: Vec<u32> = arena
@@ -343,23 +438,25 @@ impl Supervisor {
         // Pairs with the fence in `release`: one of the two sees that both are true.
         std::sync::atomic::fence(Ordering::SeqCst);
         if cell.has(FLAG_RELEASED) {
-            crate::process::discard_result(self.family, cell);
+            crate::process::discard_result(self.family, id, cell);
         }
     }
 
-    /// Ends a member: directly, or through the minder whose child it is.
+    /// Ends a member. It is settled when it is dead.
     fn kill(&mut self, slot: u32) {
-        let child = self
-            .children
-            .iter()
-            .find(|(_, of)| **of == slot)
-            .map(|(&pid, _)| pid);
-        if let Some(pid) = child.and_then(Pid::from_raw) {
+        if let Some(pidfd) = self.adopted.get(&slot) {
+            let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+            return;
+        }
+        let Some(cell) = self.family.arena().member(slot) else {
+            return;
+        };
+        let pid = cell.pid.load(Ordering::Relaxed).cast_signed();
+        if self.children.get(&pid) == Some(&slot)
+            && let Some(pid) = Pid::from_raw(pid)
+        {
             // Our own child, not yet reaped: the number is still its.
             let _ = rustix::process::kill_process(pid, Signal::KILL);
-        }
-        if self.lines.remove(&(MINDER + u64::from(slot))).is_some() {
-            self.bury(slot, ExitStatus::signaled(libc::SIGKILL, false));
         }
     }
 
@@ -395,12 +492,5 @@ impl Supervisor {
 fn remove_segments(segments: Option<Vec<Segment>>) {
     for segment in segments.unwrap_or_default() {
         crate::memory::unlink_if(&segment.name, segment.device, segment.inode);
-    }
-}
-
-fn bad_request() -> Reply {
-    Reply::Failed {
-        what: Refusal::BadRequest,
-        errno: libc::EPROTO,
     }
 }

@@ -1,0 +1,34 @@
+//! The storm for as long as one likes: `cargo xtask storm`, or `--test storm -- --seconds N`.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::process::ExitCode;
+
+use support::runner::{self, Case};
+use support::{ledger, storm};
+
+/// Far below what the watchdog allows one case.
+const ROUND: u64 = 10;
+
+fn main() -> ExitCode {
+    let _open_in_children = ledger::open();
+    procession_pool::init();
+    if runner::divert() {
+        return ExitCode::SUCCESS;
+    }
+    let arguments: Vec<String> = std::env::args().collect();
+    let given = arguments
+        .iter()
+        .skip_while(|one| *one != "--seconds")
+        .nth(1);
+    let seconds: u64 = given.map_or(60, |text| text.parse().expect("a number of seconds"));
+    let rounds = (0..seconds.max(1)).step_by(ROUND as usize);
+    let cases = rounds.map(|from| {
+        let length = ROUND.min(seconds.max(1) - from);
+        Case::new(format!("storm::from_second_{from}"), move || {
+            storm::blow(length)
+        })
+    });
+    runner::run(cases.collect())
+}
