@@ -8,7 +8,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use procession_primitives::{BlockId, CodeAddress, OutOfMemory, Phase, Sink, Writer};
+use procession_primitives::{BlockId, CodeAddress, OutOfMemory, Phase, Sink, Writer, copy_short};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -140,6 +140,15 @@ impl Call {
         let mine = |cell: &Cell| cell.mailbox.load(Ordering::Relaxed) == self.mailbox;
         pool.crew
             .take_orphans(&pool.shared, mine, &mut self.finished);
+        if let Some(cell) = pool.shared.cell(self.mailbox)
+            && !self.finished.is_empty()
+        {
+            // Some may have come into the mailbox since it was looked at, or be orphans twice
+            // over, where the next worker in the same place has died, too.
+            mailbox::take(&pool.shared, &cell.inbox, &mut self.finished);
+            self.finished.sort_unstable();
+            self.finished.dedup();
+        }
         !self.finished.is_empty()
     }
 
@@ -179,7 +188,8 @@ impl Call {
             while let Some(index) = self.try_next(pool) {
                 self.put_away(pool, index);
             }
-            if !self.collect_orphans(pool) {
+            // A mailbox is a task, too, and would be found again.
+            if self.outstanding == 0 || !self.collect_orphans(pool) {
                 break;
             }
         }
@@ -195,6 +205,7 @@ pub(crate) struct Filling<'a> {
     pool: &'a Inner,
     index: u32,
     cell: &'static Cell,
+    expected: usize,
     len: usize,
     items: u32,
     block: Option<Writer>,
@@ -202,12 +213,15 @@ pub(crate) struct Filling<'a> {
 
 impl<'a> Filling<'a> {
     /// Starts to fill cell `index`, which was taken from the free list.
-    pub(crate) fn new(pool: &'a Inner, index: u32) -> Option<Filling<'a>> {
+    ///
+    /// When it no longer fits into the cell, the block has room for `expected` bytes at once.
+    pub(crate) fn new(pool: &'a Inner, index: u32, expected: usize) -> Option<Filling<'a>> {
         let cell = pool.shared.cell(index)?;
         Some(Filling {
             pool,
             index,
             cell,
+            expected,
             len: 0,
             items: 0,
             block: None,
@@ -289,7 +303,7 @@ impl<'a> Filling<'a> {
     #[cold]
     fn spill(&mut self, more: usize) -> Result<&mut Writer, OutOfMemory> {
         if self.block.is_none() {
-            let mut block = Writer::new(self.pool.shared.family, SMALL + more)?;
+            let mut block = Writer::new(self.pool.shared.family, self.expected.max(SMALL + more))?;
             let len = self.len;
             block.extend(&self.bytes_mut()[..len])?;
             self.block = Some(block);
@@ -309,7 +323,7 @@ impl Sink for Filling<'_> {
             return self.spill(bytes.len())?.extend(bytes);
         }
         let start = self.len;
-        self.bytes_mut()[start..end].copy_from_slice(bytes);
+        copy_short(&mut self.bytes_mut()[start..end], bytes);
         self.len = end;
         Ok(())
     }

@@ -10,8 +10,8 @@ const NEWEST: f64 = 0.3;
 /// A task grows at most this much beyond the largest one before it.
 const GROWTH: f64 = 8.0;
 
-/// Encoded bytes at which an adaptive chunk is full.
-const CHUNK_BYTES: usize = 1 << 20;
+/// Encoded bytes at which an adaptive chunk is full: it stays in the processor's cache.
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// Chooses the sizes of a call's chunks.
 #[derive(Debug, Clone)]

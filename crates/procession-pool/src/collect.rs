@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::TaskError;
+use crate::map::Receive;
+
 /// Values in the order of their items, as far as that is known.
 #[derive(Debug)]
 pub(crate) struct Ordered<T> {
@@ -9,25 +12,41 @@ pub(crate) struct Ordered<T> {
     done: Vec<T>,
     /// Runs of values behind a gap, by the number of their first item.
     ahead: BTreeMap<u64, Vec<T>>,
+    /// The run that is coming in, if it is behind a gap.
+    current: Option<(u64, Vec<T>)>,
 }
 
 impl<T> Ordered<T> {
-    pub(crate) fn with_capacity(capacity: usize) -> Ordered<T> {
+    /// With room for `expected` values, if there is that much.
+    pub(crate) fn new(expected: usize) -> Ordered<T> {
+        let mut done = Vec::new();
+        // Only a hint: an iterator may promise more than there is memory.
+        let _ = done.try_reserve(expected);
         Ordered {
-            done: Vec::with_capacity(capacity),
+            done,
             ahead: BTreeMap::new(),
+            current: None,
         }
     }
 
-    /// Adds the values of the items from `first` on.
-    pub(crate) fn add(&mut self, first: u64, values: impl Iterator<Item = T>) {
-        if first == self.done.len() as u64 {
-            self.done.extend(values);
-            while let Some(values) = self.ahead.remove(&(self.done.len() as u64)) {
-                self.done.extend(values);
-            }
-        } else {
-            self.ahead.insert(first, values.collect());
+    fn begin(&mut self, first: u64) {
+        self.current = (first != self.done.len() as u64).then(|| (first, Vec::new()));
+    }
+
+    #[inline]
+    fn push(&mut self, value: T) {
+        match &mut self.current {
+            None => self.done.push(value),
+            Some((_, run)) => run.push(value),
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some((first, run)) = self.current.take() {
+            self.ahead.insert(first, run);
+        }
+        while let Some(run) = self.ahead.remove(&(self.done.len() as u64)) {
+            self.done.extend(run);
         }
     }
 
@@ -44,5 +63,78 @@ impl<T> Ordered<T> {
             self.done.extend(values.unwrap_or_else(|| vec![missing()]));
         }
         self.done
+    }
+}
+
+/// All outcomes.
+impl<R> Receive<R> for Ordered<Result<R, TaskError>> {
+    fn begin(&mut self, first: u64) {
+        Ordered::begin(self, first);
+    }
+
+    #[inline]
+    fn push(&mut self, outcome: Result<R, TaskError>) {
+        Ordered::push(self, outcome);
+    }
+
+    fn end(&mut self) {
+        Ordered::end(self);
+    }
+}
+
+/// The values of all items, or the error of the first item that has none.
+#[derive(Debug)]
+pub(crate) struct AllOrFirstError<R> {
+    values: Ordered<R>,
+    failed: Option<(u64, TaskError)>,
+    /// Number of the next item.
+    at: u64,
+}
+
+impl<R> AllOrFirstError<R> {
+    pub(crate) fn new(expected: usize) -> AllOrFirstError<R> {
+        AllOrFirstError {
+            values: Ordered::new(expected),
+            failed: None,
+            at: 0,
+        }
+    }
+
+    /// What came of a call that ended so. An item's own error says more than that of the pool.
+    pub(crate) fn finish(self, ended: Result<(), TaskError>) -> Result<Vec<R>, TaskError> {
+        match self.failed {
+            Some((_, error)) => Err(error),
+            None => ended.map(|()| self.values.into_vec()),
+        }
+    }
+}
+
+impl<R> Receive<R> for AllOrFirstError<R> {
+    fn begin(&mut self, first: u64) {
+        self.at = first;
+        self.values.begin(first);
+    }
+
+    #[inline]
+    fn push(&mut self, outcome: Result<R, TaskError>) {
+        match outcome {
+            // After an error the values are of no use, and their order is lost.
+            Ok(value) if self.failed.is_none() => self.values.push(value),
+            Ok(_) => {}
+            Err(error) => {
+                if self
+                    .failed
+                    .as_ref()
+                    .is_none_or(|(earlier, _)| self.at < *earlier)
+                {
+                    self.failed = Some((self.at, error));
+                }
+            }
+        }
+        self.at += 1;
+    }
+
+    fn end(&mut self) {
+        self.values.end();
     }
 }

@@ -59,7 +59,7 @@ impl Crew {
     /// Settles and replaces the workers that have died until `news`.
     pub(crate) fn attend(&self, shared: &Shared, news: News, offers: &Mutex<()>) {
         let mut state = self.lock();
-        if state.seen == Some(news) && !state.offer_again {
+        if state.seen == Some(news) && !state.offer_again && !state.is_wanted(shared) {
             return;
         }
         state.seen = Some(news);
@@ -72,6 +72,7 @@ impl Crew {
             };
             let pid = slot.take().map_or(0, |worker| worker.pid());
             died = true;
+            shared.forget(index);
             let line = shared.worker(index);
             if line.is_some_and(|line| line.ready.swap(0, Ordering::Relaxed) != 0) {
                 state.early_deaths = 0;
@@ -169,11 +170,17 @@ impl Crew {
     }
 
     /// Ends every worker now, and waits until they are gone.
-    pub(crate) fn terminate(&self) {
+    pub(crate) fn terminate(&self, shared: &Shared) {
         let mut state = self.lock();
         state.closing = true;
-        let workers: Vec<_> = state.workers.iter_mut().filter_map(Option::take).collect();
+        let workers: Vec<_> = state.workers.iter_mut().map(Option::take).collect();
         end(&workers);
+        for (index, worker) in (0..).zip(&workers) {
+            if let Some(worker) = worker {
+                let death = Death::new(worker.pid(), worker.wait(), Phase::Idle);
+                state.settle_worker(shared, index, &death);
+            }
+        }
     }
 }
 
@@ -181,7 +188,8 @@ impl Drop for Crew {
     fn drop(&mut self) {
         // In a fork of the program the workers are the parent's.
         if self.family.is_present() {
-            self.terminate();
+            let workers: Vec<_> = self.lock().workers.iter_mut().map(Option::take).collect();
+            end(&workers);
         }
     }
 }
@@ -195,12 +203,12 @@ fn has_work(shared: &Shared) -> bool {
 }
 
 /// Kills all first, then waits for each, so that nobody waits twice.
-fn end(workers: &[Process<()>]) {
-    for worker in workers {
+fn end(workers: &[Option<Process<()>>]) {
+    for worker in workers.iter().flatten() {
         // Refused only where it is gone already.
         let _ = worker.kill();
     }
-    for worker in workers {
+    for worker in workers.iter().flatten() {
         worker.wait();
     }
 }
@@ -214,6 +222,13 @@ fn hire(place: Place, index: WorkerIndex) -> Result<Process<()>, StartError> {
 }
 
 impl State {
+    /// Whether workers have left a closed pool to which a call that is not at its end has given
+    /// more tasks since.
+    fn is_wanted(&self, shared: &Shared) -> bool {
+        let closed = shared.header().phase.0.load(Ordering::Relaxed) != OPEN;
+        closed && self.workers.iter().any(Option::is_none) && has_work(shared)
+    }
+
     fn refill(&mut self, place: Place) {
         if self.closing {
             return;
@@ -291,14 +306,14 @@ fn offer_queued(shared: &Shared, offers: &Mutex<()>) -> bool {
     for (at, cell) in shared.cells() {
         if cell.state().kind == Kind::Queued {
             if !shared.offer(at) {
-                shared.ring_bell(u32::MAX);
+                shared.call_all();
                 return false;
             }
             offered += 1;
         }
     }
     if offered > 0 {
-        shared.ring_bell(offered);
+        shared.call_one();
     }
     true
 }

@@ -76,7 +76,7 @@ impl Inner {
         if !self.write_hint(index) {
             self.crew.offer_again();
         }
-        self.shared.ring_bell(1);
+        self.shared.call_one();
     }
 
     fn write_hint(&self, index: u32) -> bool {
@@ -127,7 +127,8 @@ impl Inner {
     /// Gives back a cell that holds nothing.
     pub(crate) fn give_back(&self, index: u32) {
         let mut free = lock(&self.free);
-        let scarce = free.is_empty();
+        // `join` waits for all of them.
+        let scarce = free.is_empty() || self.check_closed().is_ok();
         free.push(index);
         drop(free);
         if scarce {
@@ -149,18 +150,24 @@ impl Inner {
 
     /// Takes no more tasks; workers leave when they have nothing to do.
     pub(crate) fn close(&self) {
+        if !self.shared.family.is_present() {
+            // A copy in a forked child: the pool is the parent's.
+            return;
+        }
         let phase = &self.shared.header().phase.0;
         // Release: a worker that sees it sees all tasks offered before.
         phase.fetch_max(CLOSED, Ordering::Release);
-        self.shared.ring_bell(u32::MAX);
+        self.shared.call_all();
     }
 
     /// Waits until the closed pool's workers have left; false if `deadline` passes first.
     pub(crate) fn join(&self, deadline: Option<Instant>) -> bool {
         let family = self.shared.family;
-        // Only news can be waited for here: the end of a worker is news.
-        let phase = &self.shared.header().phase.0;
-        let done = family.wait_for(phase, deadline, || {
+        // The end of a worker is news; a cell that comes back changes the word.
+        let freed = &self.shared.header().freed.0;
+        let done = family.wait_for(freed, deadline, || {
+            // Acquire: pairs with the Release of `give_back`.
+            let seen = freed.load(Ordering::Acquire);
             self.attend(family.news());
             self.sweep();
             let idle = lock(&self.free).len() == CELLS as usize;
@@ -170,7 +177,7 @@ impl Inner {
             if idle && self.crew.is_gone() {
                 Ok(())
             } else {
-                Err(phase.load(Ordering::Relaxed))
+                Err(seen)
             }
         });
         done.is_some()
@@ -188,7 +195,20 @@ impl Inner {
     pub(crate) fn terminate(&self) {
         self.close();
         if self.shared.family.is_present() {
-            self.crew.terminate();
+            self.crew.terminate(&self.shared);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // In a fork of the program workers and memory are the parent's.
+        if self.shared.family.is_present() {
+            self.crew.terminate(&self.shared);
+            // What calls have left behind that were given up.
+            for (_, cell) in self.shared.cells() {
+                call::free_blocks(self, cell);
+            }
         }
     }
 }

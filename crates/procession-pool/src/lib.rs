@@ -6,6 +6,7 @@ mod chunk;
 mod collect;
 mod crew;
 mod error;
+mod idle;
 mod inner;
 mod mailbox;
 mod map;

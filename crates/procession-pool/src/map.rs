@@ -1,6 +1,5 @@
 //! `map`: a stream of chunks into the pool, and of outcomes back, driven by the calling thread.
 
-use std::marker::PhantomData;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
@@ -23,8 +22,16 @@ const WINDOW_TASKS: usize = 512;
 /// larger.
 const WINDOW_BYTES: u64 = 64 << 20;
 
-/// Runs `function` on each of `items` and hands the outcomes to `receive`, in any order: the
-/// number of the first item, and the outcomes from there on.
+/// Gets outcomes as they come, in runs.
+pub(crate) trait Receive<R> {
+    /// Outcomes follow, of the items from number `first` on.
+    fn begin(&mut self, first: u64);
+    fn push(&mut self, outcome: Result<R, TaskError>);
+    /// The run is over.
+    fn end(&mut self);
+}
+
+/// Runs `function` on each of `items` and hands the outcomes to `receive`, in any order.
 ///
 /// On an error the items that were taken and not handed over have no outcome; returns how many
 /// items were taken.
@@ -33,7 +40,7 @@ pub(crate) fn run<A, R, I>(
     function: fn(A) -> R,
     items: &mut I,
     chunks: Chunks,
-    receive: &mut impl FnMut(u64, Outcomes<'_, R>),
+    receive: &mut impl Receive<R>,
 ) -> Result<(), (TaskError, u64)>
 where
     A: Serialize + DeserializeOwned,
@@ -55,6 +62,7 @@ where
         next: 0,
         exhausted: false,
         in_flight: 0,
+        expected: 0,
         chunks,
     };
     map.drive(receive).map_err(|error| (error, map.next))
@@ -68,6 +76,9 @@ where
 {
     pool.check_open()?;
     let code = Code::of(function)?;
+    if pool.crew.is_deserted().is_some() {
+        pool.crew.rally();
+    }
     let index = pool.take_cell()?;
     // One cell is task and mailbox.
     let mut call = Call::new(pool, index);
@@ -83,16 +94,16 @@ fn apply_in<A: Serialize, R: DeserializeOwned>(
     index: u32,
     item: &A,
 ) -> Result<R, TaskError> {
-    let mut filling = Filling::new(pool, index).ok_or(TaskError::Closed)?;
+    let mut filling = Filling::new(pool, index, 0).ok_or(TaskError::Closed)?;
     let added = filling.add(|sink| encode(item, sink));
     added.map_err(|error| TaskError::ItemEncode(Box::new(error)))?;
     let index = filling.finish(code, 0);
     call.submit(pool, index);
     let index = call.next(pool, SPIN)?;
     let collected = Collected::read(pool, index).ok_or(TaskError::Protocol)?;
-    Outcomes::of(&collected)
-        .next()
-        .unwrap_or(Err(TaskError::Protocol))
+    let mut one = One(None);
+    hand_over(&collected, &mut one);
+    one.0.unwrap_or(Err(TaskError::Protocol))
 }
 
 struct Map<'a, I: Iterator> {
@@ -106,6 +117,8 @@ struct Map<'a, I: Iterator> {
     exhausted: bool,
     /// Encoded bytes that are with the workers.
     in_flight: u64,
+    /// Encoded length of the last chunk.
+    expected: usize,
     chunks: Chunks,
 }
 
@@ -119,7 +132,7 @@ enum Doing {
 impl<A: Serialize, I: Iterator<Item = A>> Map<'_, I> {
     fn drive<R: DeserializeOwned>(
         &mut self,
-        receive: &mut impl FnMut(u64, Outcomes<'_, R>),
+        receive: &mut impl Receive<R>,
     ) -> Result<(), TaskError> {
         loop {
             self.feed(receive)?;
@@ -141,7 +154,7 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<'_, I> {
     /// Submits chunks as long as there are items and the window has room.
     fn feed<R: DeserializeOwned>(
         &mut self,
-        receive: &mut impl FnMut(u64, Outcomes<'_, R>),
+        receive: &mut impl Receive<R>,
     ) -> Result<(), TaskError> {
         while !self.exhausted {
             let outstanding = self.call.as_ref().map_or(0, |call| call.outstanding);
@@ -166,8 +179,8 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<'_, I> {
     }
 
     /// Fills cell `index` with the next chunk and submits it.
-    fn fill<R>(&mut self, index: u32, receive: &mut impl FnMut(u64, Outcomes<'_, R>)) {
-        let Some(mut filling) = Filling::new(self.pool, index) else {
+    fn fill<R: DeserializeOwned>(&mut self, index: u32, receive: &mut impl Receive<R>) {
+        let Some(mut filling) = Filling::new(self.pool, index, self.expected) else {
             return;
         };
         let first = self.next;
@@ -201,6 +214,8 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<'_, I> {
                 refused = Some(EncodeError::Panicked(Box::new(Panic::from_payload(
                     &*payload,
                 ))));
+                // The drop of what the user threw may panic again.
+                let _ = catch(|| drop(payload));
                 None
             }
             Err(payload) => Some(payload),
@@ -210,6 +225,7 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<'_, I> {
             self.pool.give_back(index);
         } else {
             self.in_flight += filling.len() as u64;
+            self.expected = filling.len();
             let index = filling.finish(self.code, first);
             if let Some(call) = &mut self.call {
                 call.submit(self.pool, index);
@@ -220,24 +236,19 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<'_, I> {
             panic::resume_unwind(payload);
         }
         if let Some(error) = refused {
-            receive(
-                self.next - 1,
-                Outcomes::Refused(Some(TaskError::ItemEncode(Box::new(error)))),
-            );
+            receive.begin(self.next - 1);
+            receive.push(Err(TaskError::ItemEncode(Box::new(error))));
+            receive.end();
         }
     }
 
-    fn collect<R: DeserializeOwned>(
-        &mut self,
-        index: u32,
-        receive: &mut impl FnMut(u64, Outcomes<'_, R>),
-    ) {
+    fn collect<R: DeserializeOwned>(&mut self, index: u32, receive: &mut impl Receive<R>) {
         let Some(collected) = Collected::read(self.pool, index) else {
             return;
         };
         self.in_flight = self.in_flight.saturating_sub(collected.input_len);
         self.chunks.learn(collected.items, collected.nanos);
-        receive(collected.first, Outcomes::of(&collected));
+        hand_over(&collected, receive);
         self.pool.recycle(index);
     }
 }
@@ -250,61 +261,47 @@ impl<I: Iterator> Drop for Map<'_, I> {
     }
 }
 
-/// Outcomes of consecutive items.
-pub(crate) enum Outcomes<'a, R> {
-    /// Of a finished task: one per item, whatever the output holds.
-    Recorded {
-        records: Records<'a>,
-        left: u32,
-        value: PhantomData<fn() -> R>,
-    },
-    /// Of an item that was not sent.
-    Refused(Option<TaskError>),
-}
-
-impl<R> Outcomes<'static, R> {
-    fn of(collected: &Collected) -> Outcomes<'static, R> {
-        Outcomes::Recorded {
-            records: Records(collected.output),
-            left: collected.items,
-            value: PhantomData,
-        }
-    }
-}
-
-impl<R: DeserializeOwned> Iterator for Outcomes<'_, R> {
-    type Item = Result<R, TaskError>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        match self {
-            Outcomes::Refused(error) => error.take().map(Err),
-            Outcomes::Recorded { records, left, .. } => {
-                *left = left.checked_sub(1)?;
-                Some(match records.next() {
-                    Some((Tag::Value, bytes)) => value(bytes),
+/// Decodes the outcomes of a finished task: one per item, whatever the output holds.
+fn hand_over<R: DeserializeOwned>(collected: &Collected, receive: &mut impl Receive<R>) {
+    let mut records = Records(collected.output);
+    let mut left = collected.items;
+    receive.begin(collected.first);
+    loop {
+        // One guard for all: a panic costs the value that was being decoded, and the loop goes on.
+        let ended = catch(|| {
+            while left > 0 {
+                left -= 1;
+                receive.push(match records.next() {
+                    Some((Tag::Value, bytes)) => decode_unguarded(bytes).map_err(undecoded),
                     Some((tag, bytes)) => Err(failure(tag, bytes)),
                     None => Err(TaskError::Protocol),
-                })
+                });
             }
+        });
+        match ended {
+            Ok(()) => break,
+            Err(panic) => receive.push(Err(undecoded(DecodeError::Panicked(panic)))),
         }
     }
-
-    #[inline]
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = match self {
-            Outcomes::Refused(error) => usize::from(error.is_some()),
-            Outcomes::Recorded { left, .. } => *left as usize,
-        };
-        (left, Some(left))
-    }
+    receive.end();
 }
 
-#[inline]
-fn value<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, TaskError> {
-    let decoded = catch(|| decode_unguarded(bytes));
-    let decoded = decoded.unwrap_or_else(|panic| Err(DecodeError::Panicked(panic)));
-    decoded.map_err(|error| TaskError::ValueDecode(Box::new(error)))
+#[cold]
+fn undecoded(error: DecodeError) -> TaskError {
+    TaskError::ValueDecode(Box::new(error))
+}
+
+/// The outcome of a call with one item.
+struct One<R>(Option<Result<R, TaskError>>);
+
+impl<R> Receive<R> for One<R> {
+    fn begin(&mut self, _first: u64) {}
+
+    fn push(&mut self, outcome: Result<R, TaskError>) {
+        self.0.get_or_insert(outcome);
+    }
+
+    fn end(&mut self) {}
 }
 
 #[cold]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::chunk::Chunks;
-use crate::collect::Ordered;
+use crate::collect::{AllOrFirstError, Ordered};
 use crate::inner::Inner;
 use crate::map;
 use crate::{PoolError, TaskError};
@@ -252,33 +252,9 @@ impl View<'_> {
         R: Serialize + DeserializeOwned,
     {
         let mut items = items.into_iter();
-        let mut values = Ordered::with_capacity(items.size_hint().0);
-        let mut failed: Option<(u64, TaskError)> = None;
-        let ended = map::run(
-            self.inner,
-            function,
-            &mut items,
-            self.chunks(),
-            &mut |first, outcomes| {
-                let numbered = (first..).zip(outcomes);
-                values.add(
-                    first,
-                    numbered.map_while(|(number, outcome)| match outcome {
-                        Ok(value) => Some(value),
-                        Err(error) => {
-                            if failed.as_ref().is_none_or(|(earlier, _)| number < *earlier) {
-                                failed = Some((number, error));
-                            }
-                            None
-                        }
-                    }),
-                );
-            },
-        );
-        match (failed, ended) {
-            (Some((_, error)), _) | (None, Err((error, _))) => Err(error),
-            (None, Ok(())) => Ok(values.into_vec()),
-        }
+        let mut values = AllOrFirstError::new(items.size_hint().0);
+        let ended = map::run(self.inner, function, &mut items, self.chunks(), &mut values);
+        values.finish(ended.map_err(|(error, _)| error))
     }
 
     /// As [`Pool::map_results`].
@@ -296,16 +272,13 @@ impl View<'_> {
         R: Serialize + DeserializeOwned,
     {
         let mut items = items.into_iter();
-        let mut outcomes = Ordered::with_capacity(items.size_hint().0);
-        let chunks = self.chunks();
+        let mut outcomes = Ordered::new(items.size_hint().0);
         let ended = map::run(
             self.inner,
             function,
             &mut items,
-            chunks,
-            &mut |first, some| {
-                outcomes.add(first, some);
-            },
+            self.chunks(),
+            &mut outcomes,
         );
         match ended {
             Ok(()) => outcomes.into_vec(),

@@ -8,10 +8,11 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use procession_primitives::{Arena, BlockId, Family, MemberId, wake};
+use procession_primitives::{Arena, BlockId, Family, MemberId};
 use serde::{Deserialize, Serialize};
 
 use crate::cell::{CELL_STRIDE, Cell, SMALL, SMALL_INPUT_AT, SMALL_OUTPUT_AT};
+use crate::idle::WORDS;
 
 /// Tasks that a pool can have at once.
 pub(crate) const CELLS: u32 = 2048;
@@ -29,10 +30,9 @@ pub(crate) struct Line<T>(pub(crate) T);
 #[repr(C)]
 pub(crate) struct Header {
     pub(crate) phase: Line<AtomicU32>,
-    /// Changes whenever there may be something to do for a worker that sleeps.
-    bell: Line<AtomicU32>,
-    /// Workers that sleep or are about to; may be too high after a death, never too low.
-    sleepers: Line<AtomicU32>,
+    /// A bit per worker that sleeps, and one per worker that looks for work: see `idle.rs`.
+    pub(crate) asleep: Line<[AtomicU64; WORDS]>,
+    pub(crate) searching: Line<[AtomicU64; WORDS]>,
     /// Cells that were ever taken: those beyond were never touched.
     pub(crate) used: Line<AtomicU32>,
     /// Changes when a call gives cells back while another one waits for some.
@@ -50,6 +50,8 @@ pub(crate) struct WorkerLine {
     pub(crate) claims: AtomicU64,
     /// 1 once it has reached its loop.
     pub(crate) ready: AtomicU32,
+    /// Changes when the worker is called while it sleeps.
+    pub(crate) call: AtomicU32,
 }
 
 // SAFETY: atomics only.
@@ -127,6 +129,11 @@ impl Shared {
         self.header
     }
 
+    /// How many workers the pool has.
+    pub(crate) fn workers(&self) -> u32 {
+        self.place.workers
+    }
+
     /// The member whose pool it is.
     pub(crate) fn owner(&self) -> MemberId {
         self.place.owner
@@ -199,31 +206,6 @@ impl Shared {
         self.header.head.0.load(Ordering::Relaxed) < self.header.tail.0.load(Ordering::Acquire)
     }
 
-    /// Wakes up to `count` workers if any sleep.
-    #[inline]
-    pub(crate) fn ring_bell(&self, count: u32) {
-        // SeqCst: after the offer, before the look at the sleepers. Pairs with the fence in
-        // `sleep`: either we see the sleeper, or it sees the offer.
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if self.header.sleepers.0.load(Ordering::Relaxed) > 0 {
-            self.header.bell.0.fetch_add(1, Ordering::Relaxed);
-            wake(&self.header.bell.0, count);
-        }
-    }
-
-    /// Sleeps until the bell rings or somebody dies, unless there is something to do.
-    pub(crate) fn sleep(&self) {
-        let news = self.family.news();
-        let bell = self.header.bell.0.load(Ordering::Relaxed);
-        self.header.sleepers.0.fetch_add(1, Ordering::Relaxed);
-        // SeqCst: pairs with the fence in `ring_bell`.
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if !self.has_hints() && self.header.phase.0.load(Ordering::Relaxed) == OPEN {
-            self.family.park(&self.header.bell.0, bell, news, None);
-        }
-        self.header.sleepers.0.fetch_sub(1, Ordering::Relaxed);
-    }
-
     /// The input of a task.
     ///
     /// # Safety
@@ -256,8 +238,7 @@ impl Shared {
             // SAFETY: as promised by the caller; all blocks of tasks are the program's.
             Some(block) => unsafe { self.arena().borrow_block(block, self.owner(), len) },
             // SAFETY: as promised by the caller.
-            None => unsafe { self.small(index, small) }
-                .get(..len),
+            None => unsafe { self.small(index, small) }.get(..len),
         }
     }
 

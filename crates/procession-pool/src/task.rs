@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use procession_primitives::{
     Block, BlockId, Death, DecodeError, EncodeError, MemberId, OutOfMemory, Panic, Phase, Sink,
-    catch, decode_unguarded, encode_unguarded, fn_from_address,
+    catch, copy_short, decode_unguarded, encode_unguarded, fn_from_address,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,6 +17,9 @@ use serde::de::DeserializeOwned;
 use crate::cell::Cell;
 use crate::record::{self, HEADER, Records, Tag};
 use crate::shared::Shared;
+
+/// An output's first block is as long as the input, up to this.
+const INPUT_HINT: u64 = 1 << 20;
 
 /// A type-erased [`run_items::<A, R>`](run_items).
 pub(crate) type Trampoline = fn(usize, &mut Task<'_>);
@@ -210,7 +213,9 @@ impl Output {
     /// Moves the output to a block of at least `needed` bytes.
     #[cold]
     fn grow(&mut self, needed: usize) -> Result<(), OutOfMemory> {
-        let doubled = needed.max(self.bytes.len().saturating_mul(2));
+        // Values are often about as long as their items.
+        let input = self.cell.input_len.load(Ordering::Relaxed).min(INPUT_HINT) as usize;
+        let doubled = needed.max(self.bytes.len().saturating_mul(2)).max(input);
         let block = Block::new(self.shared.family, doubled)
             .or_else(|_| Block::new(self.shared.family, needed))?;
         self.bytes = move_output(&self.shared, self.cell, block, &self.bytes[..self.len])?;
@@ -255,7 +260,7 @@ impl Sink for Output {
         if end > self.bytes.len() {
             self.grow(end)?;
         }
-        self.bytes[self.len..end].copy_from_slice(bytes);
+        copy_short(&mut self.bytes[self.len..end], bytes);
         self.len = end;
         Ok(())
     }

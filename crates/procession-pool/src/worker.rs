@@ -11,13 +11,10 @@ use std::time::Instant;
 use procession_primitives::{CodeAddress, Family, fn_from_address, quietly};
 
 use crate::cell::{Cell, WorkerIndex};
+use crate::idle::Idle;
 use crate::mailbox;
 use crate::shared::{CLOSED, Place, Shared};
 use crate::task::{Task, Trampoline};
-
-/// How long a worker looks for the next task before it sleeps. About what a wake-up costs: that
-/// much is lost at most, and a burst of single tasks is served without any.
-const SPIN_NANOS: u128 = 50_000;
 
 /// The function of a worker process.
 pub(crate) fn work((place, index): (Place, WorkerIndex)) {
@@ -32,45 +29,30 @@ pub(crate) fn work((place, index): (Place, WorkerIndex)) {
     };
     line.ready.store(1, Ordering::Relaxed);
     let mut code = CodeCache::default();
+    let mut idle = Idle::new(shared, index);
     quietly(|| {
         loop {
             if let Some(hint) = shared.take_hint() {
+                idle.found();
                 let Some(cell) = shared.cell(hint) else {
                     continue;
                 };
                 if cell.claim(index) {
-                    line.claims.fetch_add(1, Ordering::Relaxed);
                     if shared.has_hints() {
-                        // One wake-up for a burst of tasks: each woken worker wakes the next.
-                        shared.ring_bell(1);
+                        shared.call_one();
                     }
+                    line.claims.fetch_add(1, Ordering::Relaxed);
                     run(&shared, hint, cell, &mut code);
                     cell.finish(index);
                     mailbox::push(&shared, hint);
                 }
             } else if shared.header().phase.0.load(Ordering::Acquire) >= CLOSED {
                 return;
-            } else if !spin(&shared) {
-                shared.sleep();
+            } else {
+                idle.wait();
             }
         }
     });
-}
-
-/// Looks for work for a short while, whether it found some.
-fn spin(shared: &Shared) -> bool {
-    let start = Instant::now();
-    loop {
-        for _ in 0..32 {
-            if shared.has_hints() {
-                return true;
-            }
-            std::hint::spin_loop();
-        }
-        if start.elapsed().as_nanos() > SPIN_NANOS {
-            return false;
-        }
-    }
 }
 
 fn run(shared: &Shared, index: u32, cell: &'static Cell, code: &mut CodeCache) {

@@ -210,10 +210,16 @@ fn all_at_once() {
         let ids = (first..).filter(|id| id % 11 != 3).take(40);
         let (low, high): (Vec<u32>, Vec<u32>) = ids.partition(|id| id % 2 == 0);
         let sleepers = (first..).filter(|id| id % 11 == 3).take(4);
-        let all: Vec<u32> = low.into_iter().chain(sleepers.clone()).chain(high).collect();
+        let all: Vec<u32> = low
+            .into_iter()
+            .chain(sleepers.clone())
+            .chain(high)
+            .collect();
         let outcomes = thread::scope(|scope| {
             let call = scope.spawn(|| pool.chunksize(1).map_results(running, all.clone()));
-            sleepers.clone().for_each(|id| assert_eq!(ledger::wait(id), 1));
+            sleepers
+                .clone()
+                .for_each(|id| assert_eq!(ledger::wait(id), 1));
             for pid in pool.worker_pids() {
                 os::send(pid, Signal::KILL);
             }
@@ -291,7 +297,10 @@ fn at_birth_for_ever() {
         let outcomes = pool.map_results(|n: u32| n, 0..100);
         assert_eq!(outcomes.len(), 100);
         for outcome in outcomes {
-            assert!(matches!(outcome, Err(TaskError::NoWorkers(_))), "{outcome:?}");
+            assert!(
+                matches!(outcome, Err(TaskError::NoWorkers(_))),
+                "{outcome:?}"
+            );
         }
         let error = pool.map(|n: u32| n, 0..100).unwrap_err();
         assert!(matches!(error, TaskError::NoWorkers(_)), "{error}");
@@ -300,7 +309,11 @@ fn at_birth_for_ever() {
         let births = ledger::get(ledger::BIRTHS);
         assert!((2..200).contains(&births), "{births} attempts");
         ledger::set(ledger::BIRTH, 0);
-        assert_eq!(pool.apply(|n: u32| n, 1).unwrap(), 1, "after the cause is gone");
+        assert_eq!(
+            pool.apply(|n: u32| n, 1).unwrap(),
+            1,
+            "after the cause is gone"
+        );
         check_usable(&pool);
         // A pool that once worked.
         ledger::set(ledger::BIRTH, how.cast_unsigned());
@@ -451,7 +464,10 @@ fn supervisor_killed() {
                 Err(error) => panic!("{error}"),
             }
         }
-        assert!((1..=2).contains(&died), "{died} items died with two workers");
+        assert!(
+            (1..=2).contains(&died),
+            "{died} items died with two workers"
+        );
         check_usable(&pool);
         assert_ne!(self::supervisor(), supervisor);
     }
@@ -492,7 +508,11 @@ fn nothing_is_used_up() {
     let look = || {
         let me = std::process::id();
         let heap = family.arena().heap_usage(family).0;
-        (procfs::descriptors(me), heap, procfs::children_of(supervisor()).len())
+        (
+            procfs::descriptors(me),
+            heap,
+            procfs::children_of(supervisor()).len(),
+        )
     };
     let before = look();
     for _ in 0..400 {
@@ -541,10 +561,13 @@ fn grandchildren_go_too() {
     assert_eq!(death.exit_code(), Some(5));
     for word in first..first + 3 {
         let pid = ledger::get(word);
-        eventually("the grandchild is gone", || match procfs::state_and_parent(pid) {
-            None => Ok(()),
-            state => Err(format!("{pid}: {state:?}")),
-        });
+        eventually(
+            "the grandchild is gone",
+            || match procfs::state_and_parent(pid) {
+                None => Ok(()),
+                state => Err(format!("{pid}: {state:?}")),
+            },
+        );
     }
     check_usable(&pool);
 }
@@ -559,7 +582,10 @@ fn dead_workers_pid() {
         };
         assert_eq!(pids, [death.pid()]);
         assert_eq!(death.out_of_memory(), death.status().out_of_memory());
-        assert_eq!(pool.apply(|()| std::process::id(), ()).unwrap(), pool.worker_pids()[0]);
+        assert_eq!(
+            pool.apply(|()| std::process::id(), ()).unwrap(),
+            pool.worker_pids()[0]
+        );
         assert_ne!(pids, pool.worker_pids());
     }
 }

@@ -38,9 +38,7 @@ fn failures() -> impl Iterator<Item = (Stage, Act)> {
         .into_iter()
         .flat_map(|stage| ACTS.map(|act| (stage, act)))
         // A function has its own ways to fail.
-        .filter(|(stage, act)| {
-            *act != Act::Fail || !matches!(stage, Stage::Run | Stage::ItemDrop)
-        })
+        .filter(|(stage, act)| *act != Act::Fail || !matches!(stage, Stage::Run | Stage::ItemDrop))
 }
 
 fn every_stage_every_way() {
@@ -208,11 +206,17 @@ fn a_type_that_does_not_fit() {
     let pool = Pool::with_workers(1).unwrap();
     let outcomes = pool.map_results(|_: Odd| 1, [Odd, Odd]);
     for outcome in outcomes {
-        assert!(matches!(outcome, Err(TaskError::ItemDecode(_))), "{outcome:?}");
+        assert!(
+            matches!(outcome, Err(TaskError::ItemDecode(_))),
+            "{outcome:?}"
+        );
     }
     let outcomes = pool.map_results(|_: u8| Odd, 0..2);
     for outcome in outcomes {
-        assert!(matches!(outcome, Err(TaskError::ValueDecode(_))), "{outcome:?}");
+        assert!(
+            matches!(outcome, Err(TaskError::ValueDecode(_))),
+            "{outcome:?}"
+        );
     }
     check_usable(&pool);
 }

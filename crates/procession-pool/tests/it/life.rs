@@ -105,8 +105,15 @@ fn close_lets_everything_finish() {
         ledger::wait(plans[0][0].id);
         // Each has its 50 tasks in the queue, or it would say `Closed`.
         eventually("tasks are queued", || {
-            let ran = plans.iter().flatten().filter(|plan| ledger::get(plan.id) > 0);
-            if ran.count() == 2 { Ok(()) } else { Err("not yet".into()) }
+            let ran = plans
+                .iter()
+                .flatten()
+                .filter(|plan| ledger::get(plan.id) > 0);
+            if ran.count() == 2 {
+                Ok(())
+            } else {
+                Err("not yet".into())
+            }
         });
         thread::sleep(Duration::from_millis(50));
         pool.close();
@@ -124,9 +131,11 @@ fn close_during_a_map() {
     for chunksize in [1, 20] {
         let pool = Pool::with_workers(2).unwrap();
         let plans = agent::good(3000);
+        let closed = ledger::reserve(1);
         let slowly = items(&plans).enumerate().map(|(at, item)| {
             if at == 50 {
                 pool.close();
+                ledger::set(closed, 1);
             }
             if at > 50 && at % 100 == 0 {
                 // The workers have nothing to do meanwhile, and leave.
@@ -134,9 +143,15 @@ fn close_during_a_map() {
             }
             item
         });
-        let outcomes = pool.chunksize(chunksize).map_results(work, slowly);
-        check_all(&plans, &outcomes);
-        pool.join().unwrap();
+        thread::scope(|scope| {
+            // It may settle the workers that leave before the call does.
+            scope.spawn(|| {
+                ledger::wait(closed);
+                pool.join().unwrap();
+            });
+            let outcomes = pool.chunksize(chunksize).map_results(work, slowly);
+            check_all(&plans, &outcomes);
+        });
         check_closed(&pool);
     }
 }
@@ -285,7 +300,10 @@ fn terminated(callers: u32, chunksize: usize, size: usize) -> Vec<Result<u32, Ta
         ledger::wait_for(begun, 2);
         pool.terminate();
         check_gone(&pids);
-        calls.into_iter().flat_map(|call| call.join().unwrap()).collect()
+        calls
+            .into_iter()
+            .flat_map(|call| call.join().unwrap())
+            .collect()
     });
     pool.join().unwrap();
     check_closed(&pool);
@@ -298,6 +316,8 @@ fn check_terminated(callers: u32, outcomes: &[Result<u32, TaskError>]) {
         match outcome {
             Ok(value) => assert_eq!(*value, 0),
             Err(TaskError::Closed | TaskError::NoWorkers(_)) => {}
+            // It ran.
+            Err(TaskError::WorkerDied(death)) => assert_eq!(death.signal(), Some(9)),
             Err(error) => panic!("{error:?}"),
         }
     }
@@ -330,7 +350,11 @@ fn terminate_then_join() {
         pool.terminate();
         pool.join().unwrap();
         let error = call.join().unwrap().unwrap_err();
-        assert!(matches!(error, TaskError::Closed | TaskError::NoWorkers(_)), "{error:?}");
+        // The first item in order: it ran.
+        let TaskError::WorkerDied(death) = &error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(death.signal(), Some(9));
     });
 }
 
@@ -435,10 +459,13 @@ fn drop_takes_grandchildren_along() {
     let found = pool.map(start, [first, first + 1]).unwrap();
     drop(pool);
     for pid in found {
-        eventually("the grandchild is gone", || match procfs::state_and_parent(pid) {
-            None => Ok(()),
-            state => Err(format!("{pid}: {state:?}")),
-        });
+        eventually(
+            "the grandchild is gone",
+            || match procfs::state_and_parent(pid) {
+                None => Ok(()),
+                state => Err(format!("{pid}: {state:?}")),
+            },
+        );
     }
 }
 

@@ -132,10 +132,15 @@ fn refills_refused(_: &[String]) -> ExitCode {
     }
     check_usable(&pool);
     assert!(pool.worker_pids().len() < 4, "no limit");
-    let outcomes = pool.chunksize(1).map_results(|_: u32| -> () { os::exit_at_once(1) }, 0..10);
+    let outcomes = pool
+        .chunksize(1)
+        .map_results(|_: u32| -> () { os::exit_at_once(1) }, 0..10);
     let dead = |outcome: &&Result<(), TaskError>| matches!(outcome, Err(TaskError::WorkerDied(_)));
     let left = |outcome: &&Result<(), TaskError>| matches!(outcome, Err(TaskError::NoWorkers(_)));
-    let (dead, left) = (outcomes.iter().filter(dead).count(), outcomes.iter().filter(left).count());
+    let (dead, left) = (
+        outcomes.iter().filter(dead).count(),
+        outcomes.iter().filter(left).count(),
+    );
     same("outcomes", dead + left, 10);
     assert!(dead >= 2 && left >= 1, "{outcomes:?}");
     let error = pool.apply(|n: u8| n, 1).unwrap_err();
@@ -194,10 +199,15 @@ fn few_descriptors(_: &[String]) -> ExitCode {
     let pool = Pool::with_workers(2).unwrap();
     check_usable(&pool);
     limit(me, Resource::Nofile, 3);
-    let outcomes = pool.chunksize(1).map_results(|_: u32| -> () { os::exit_at_once(1) }, 0..50);
+    let outcomes = pool
+        .chunksize(1)
+        .map_results(|_: u32| -> () { os::exit_at_once(1) }, 0..50);
     same("outcomes", outcomes.len(), 50);
     for outcome in outcomes {
-        let told = matches!(outcome, Err(TaskError::WorkerDied(_) | TaskError::NoWorkers(_)));
+        let told = matches!(
+            outcome,
+            Err(TaskError::WorkerDied(_) | TaskError::NoWorkers(_))
+        );
         assert!(told, "{outcome:?}");
     }
     limit(me, Resource::Nofile, 1000);

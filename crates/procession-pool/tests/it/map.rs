@@ -141,7 +141,9 @@ fn sizes_of_chunks() {
     let pool = Pool::with_workers(2).unwrap();
     let near = [65_520, 65_528, 65_536, 65_544, 131_064, 131_072, 200_000];
     for len in near.into_iter().flat_map(|len| len - 12..len + 4) {
-        let found = pool.apply(|bytes: Bytes| bytes, Bytes(vec![9; len])).unwrap();
+        let found = pool
+            .apply(|bytes: Bytes| bytes, Bytes(vec![9; len]))
+            .unwrap();
         assert_eq!(found.0.len(), len);
     }
     // A chunk's output that outgrows block after block.
@@ -219,7 +221,10 @@ fn echo<T: Message>(value: T) -> T {
 
 fn check_echo<T: Message + Clone + PartialEq + std::fmt::Debug>(pool: &Pool, items: Vec<T>) {
     assert_eq!(pool.map(echo, items.clone()).unwrap(), items);
-    let applied: Vec<T> = items.iter().map(|one| pool.apply(echo, one.clone()).unwrap()).collect();
+    let applied: Vec<T> = items
+        .iter()
+        .map(|one| pool.apply(echo, one.clone()).unwrap())
+        .collect();
     assert_eq!(applied, items);
 }
 
@@ -231,9 +236,15 @@ fn kinds_of_types() {
     check_echo(&pool, vec![f64::MIN_POSITIVE, -0.0, f64::INFINITY]);
     check_echo(&pool, vec![Ok(3_u8), Err("no".to_owned())]);
     check_echo(&pool, vec![Some(None), None, Some(Some('x'))]);
-    check_echo(&pool, vec![(1_u8, (true, [2_i32; 5]), vec![vec![(); 3]; 2])]);
+    check_echo(
+        &pool,
+        vec![(1_u8, (true, [2_i32; 5]), vec![vec![(); 3]; 2])],
+    );
     check_echo(&pool, vec![BTreeMap::from([("k".to_owned(), vec![1_u64])])]);
-    let leaf = Tree::Named { name: "leaf".into(), value: Some(0.5) };
+    let leaf = Tree::Named {
+        name: "leaf".into(),
+        value: Some(0.5),
+    };
     let mut tree = Tree::Node(Box::new(Tree::Leaf), vec![leaf; 30]);
     for _ in 0..100 {
         tree = Tree::Node(Box::new(tree), vec![Tree::Leaf]);
@@ -255,7 +266,12 @@ fn kinds_of_functions() {
     let functions: [fn(u32) -> u32; 3] = [twice, |n| n + 1, u32::swap_bytes];
     for function in functions.into_iter().cycle().take(30) {
         assert_eq!(pool.apply(function, 5).unwrap(), function(5));
-        assert!(pool.map(function, 0..50).unwrap().into_iter().eq((0..50).map(function)));
+        assert!(
+            pool.map(function, 0..50)
+                .unwrap()
+                .into_iter()
+                .eq((0..50).map(function))
+        );
     }
 }
 
@@ -302,7 +318,10 @@ fn first_error_of_map() {
 }
 
 fn views_and_chunksizes() {
-    assert_eq!([10, 16, 17, 100, 1000].map(|n| python_chunksize(n, 4)), [1, 1, 2, 7, 63]);
+    assert_eq!(
+        [10, 16, 17, 100, 1000].map(|n| python_chunksize(n, 4)),
+        [1, 1, 2, 7, 63]
+    );
     assert_eq!(python_chunksize(0, 4), 0);
     assert_eq!(python_chunksize(5, 0), 2);
     let pool = Pool::with_workers(2).unwrap();

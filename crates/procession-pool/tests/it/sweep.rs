@@ -93,7 +93,14 @@ fn attempt(pool: &Pool, plans: &[Plan], steps: Option<u64>) -> Option<u64> {
         let outcomes = pool.chunksize(plans.len()).map_results(work, items(plans));
         // It may be in its sleep by now, from where only a signal lets it come back.
         let _ = ended.send(());
-        os::send(pid, if steps.is_some() { Signal::KILL } else { Signal::CONT });
+        os::send(
+            pid,
+            if steps.is_some() {
+                Signal::KILL
+            } else {
+                Signal::CONT
+            },
+        );
         (tracer.join().unwrap(), outcomes)
     });
     made?;
@@ -107,7 +114,12 @@ fn sweep(size: u32, points: u64) {
     let pool = Pool::with_workers(1).unwrap();
     check_usable(&pool);
     let before = family.arena().heap_usage(family).0;
-    let plans = || agent::good(3).iter().map(|plan| plan.sized(size)).collect::<Vec<_>>();
+    let plans = || {
+        agent::good(3)
+            .iter()
+            .map(|plan| plan.sized(size))
+            .collect::<Vec<_>>()
+    };
     let Some(whole) = attempt(&pool, &plans(), None) else {
         println!("  (skipped: tracing is not allowed here)");
         return;

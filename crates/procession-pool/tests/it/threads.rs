@@ -167,7 +167,8 @@ fn panicking_at(at: u64, len: u64) -> impl Iterator<Item = u64> {
 
 fn message(payload: &(dyn std::any::Any + Send)) -> &str {
     let text = payload.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or_default()
+    text.or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or_default()
 }
 
 fn iterator_panics() {
@@ -197,9 +198,7 @@ fn iterator_panics_with_much_on_the_way() {
         ledger::wait(gate);
         bytes
     };
-    let items = || {
-        panicking_at(40, 50).map(move |n| (gate, Bytes(vec![n as u8; 100_000])))
-    };
+    let items = || panicking_at(40, 50).map(move |n| (gate, Bytes(vec![n as u8; 100_000])));
     for chunksize in [1, 3] {
         ledger::set(gate, 0);
         let attempt = || pool.chunksize(chunksize).map(slow, items());

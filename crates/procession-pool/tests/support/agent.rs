@@ -145,8 +145,7 @@ impl Act {
             Act::Exit(code) | Act::ExitNow(code) => Some((None, Some(code))),
             Act::Abort | Act::PanicTwice => signal(libc::SIGABRT),
             Act::Crash => signal(libc::SIGSEGV),
-            // The message and SIGABRT are of std's handler.
-            Act::Overflow => signal(libc::SIGABRT),
+            Act::Overflow => signal(libc::SIGSEGV),
             Act::Raise(number) => signal(number),
             Act::Wait(_) => signal(libc::SIGKILL),
             _ => None,
@@ -240,7 +239,9 @@ pub(crate) fn check(plan: &Plan, outcome: &Result<Value, TaskError>) {
         Err(TaskError::WorkerDied(death)) => {
             let (signal, code) = plan.act.death().expect("no death was planned");
             let ends = (death.signal(), death.exit_code());
-            assert_eq!(ends, (signal, code), "{plan:?}");
+            // std has a handler that may turn it into an abort with a message.
+            let told = plan.act == Act::Overflow && ends == (Some(libc::SIGABRT), None);
+            assert!(told || ends == (signal, code), "{plan:?} came to {death}");
             let phase = match plan.stage {
                 Stage::ItemDecode => Phase::Decoding,
                 Stage::Run | Stage::ItemDrop => Phase::Running,
@@ -260,6 +261,8 @@ pub(crate) fn check(plan: &Plan, outcome: &Result<Value, TaskError>) {
 fn check_error(plan: &Plan, error: &TaskError) {
     use procession_primitives::{DecodeError, EncodeError, Panic};
     let fails = plan.act == Act::Fail;
+    // Where a panic of this process happened is known to whoever watches it.
+    let here = matches!(plan.stage, Stage::ItemEncode | Stage::ValueDecode);
     let place = |panic: &Panic| {
         let line = match plan.act {
             Act::PanicStr => STR_LINE,
@@ -268,9 +271,9 @@ fn check_error(plan: &Plan, error: &TaskError) {
         };
         if line != 0 {
             assert_eq!(panic.message(), REASON);
-            assert_eq!(panic.location().file(), file!());
-            assert_eq!(panic.location().line(), line);
-            assert_ne!(panic.location().column(), 0);
+            let place = panic.location();
+            let known = (place.file(), place.line());
+            assert!(known == (file!(), line) || here && known == ("", 0), "{known:?}");
         } else {
             assert_eq!(panic.message(), "Box<dyn Any>");
         }

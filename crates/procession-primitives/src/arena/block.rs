@@ -169,6 +169,12 @@ impl Block {
         if !self.family.is_present() {
             return &mut [];
         }
+        self.all_mut()
+    }
+
+    /// The bytes, for a caller that is not reached from a forked process.
+    #[inline]
+    fn all_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `bytes`; `&mut self` makes the borrow exclusive.
         unsafe { slice::from_raw_parts_mut(self.at.as_ptr(), self.len) }
     }
@@ -300,6 +306,33 @@ impl Arena {
     }
 }
 
+/// Copies `from` to `to`, which is as long; quick where that is a few bytes.
+///
+/// # Panics
+///
+/// If the lengths differ.
+#[inline]
+pub fn copy_short(to: &mut [u8], from: &[u8]) {
+    match from.len() {
+        1..=3 if to.len() == from.len() => {
+            for (to, from) in to.iter_mut().zip(from) {
+                *to = *from;
+            }
+        }
+        4..=8 if to.len() == from.len() => overlapping::<4>(to, from),
+        9..=16 if to.len() == from.len() => overlapping::<8>(to, from),
+        _ => to.copy_from_slice(from),
+    }
+}
+
+/// Copies the first and the last `N` bytes, which together are all.
+#[inline]
+fn overlapping<const N: usize>(to: &mut [u8], from: &[u8]) {
+    let last = from.len() - N;
+    to[..N].copy_from_slice(&from[..N]);
+    to[last..].copy_from_slice(&from[last..]);
+}
+
 /// Writes bytes into a block that grows as needed.
 #[derive(Debug)]
 pub struct Writer {
@@ -331,7 +364,7 @@ impl Writer {
         if end > self.block.len() {
             self.reserve(end)?;
         }
-        self.block.bytes_mut()[self.len..end].copy_from_slice(data);
+        copy_short(&mut self.block.all_mut()[self.len..end], data);
         self.len = end;
         Ok(())
     }
@@ -346,7 +379,7 @@ impl Writer {
         if self.len == self.block.len() {
             self.reserve(self.len + 1)?;
         }
-        self.block.bytes_mut()[self.len] = byte;
+        self.block.all_mut()[self.len] = byte;
         self.len += 1;
         Ok(())
     }
@@ -367,7 +400,7 @@ impl Writer {
 
     /// What was written.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.block.bytes_mut()[..self.len]
+        &mut self.block.all_mut()[..self.len]
     }
 
     /// How many bytes were written.

@@ -25,7 +25,7 @@ macro_rules! tests {
 fn common() -> Vec<(&'static str, Test)> {
     tests![
         arguments: [values_come_back, results_of_64_mebibytes, values_that_cannot_be_encoded,
-            values_that_cannot_be_decoded, descriptors_travel],
+            values_that_cannot_be_decoded, reasons_for_values, descriptors_travel],
         endings: [panics_are_values, exit_codes, signals_raised, a_crash, an_abort,
             signals_from_outside, the_end_is_final],
         waiting: [join_timeout, value_is_taken_once, sentinel, interrupted_join, drop_detaches],
@@ -39,7 +39,7 @@ fn common() -> Vec<(&'static str, Test)> {
 fn fresh() -> Vec<(&'static str, Test)> {
     tests![
         arguments: [arguments_arrive, arguments_of_64_mebibytes, arguments_that_cannot_be_encoded,
-            arguments_that_cannot_be_decoded, deaths_while_decoding, descriptor_limit],
+            arguments_that_cannot_be_decoded, deaths_while_decoding, reasons_for_arguments, descriptor_limit],
         surroundings: [descriptors_are_closed, exit_handlers_run, output_is_flushed],
     ]
 }

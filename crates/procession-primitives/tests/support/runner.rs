@@ -1,5 +1,6 @@
 //! A small stand-in for libtest: tests one after the other, on the main thread.
 
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -170,9 +171,11 @@ fn rustix_nanos() -> i64 {
 struct Baseline {
     watchdog: u32,
     marker: String,
-    own_descriptors: usize,
+    own_descriptors: Cell<usize>,
     supervisors_descriptors: usize,
-    heap_units: u32,
+    heap_units: Cell<u32>,
+    /// What tests that failed have left.
+    written_off: RefCell<Vec<u32>>,
 }
 
 impl Baseline {
@@ -189,9 +192,10 @@ impl Baseline {
         Baseline {
             watchdog,
             marker,
-            own_descriptors: procfs::descriptors(std::process::id()),
+            own_descriptors: Cell::new(procfs::descriptors(std::process::id())),
             supervisors_descriptors: procfs::descriptors(supervisor),
-            heap_units: family.arena().heap_usage(family).0,
+            heap_units: Cell::new(family.arena().heap_usage(family).0),
+            written_off: RefCell::default(),
         }
     }
 
@@ -203,15 +207,25 @@ impl Baseline {
     fn others(&self) -> Vec<u32> {
         let me = std::process::id();
         let mut others = procfs::family(me, &self.marker);
-        others.retain(|pid| *pid != me && *pid != self.watchdog);
+        let written_off = self.written_off.borrow();
+        others.retain(|pid| *pid != me && *pid != self.watchdog && !written_off.contains(pid));
         others
     }
 
     /// After a failure: what one test leaves is not to be held against the next.
     fn clean_up(&self) {
-        for pid in self.others() {
-            os::send(pid, Signal::KILL);
+        let mut left = self.others();
+        for pid in &left {
+            os::send(*pid, Signal::KILL);
         }
+        self.written_off.borrow_mut().append(&mut left);
+        if let Err(error) = Process::spawn(|()| (), ()).map(Process::join) {
+            eprintln!("no process can be started after this failure: {error}");
+        }
+        let family = Family::current().unwrap();
+        self.own_descriptors
+            .set(procfs::descriptors(std::process::id()));
+        self.heap_units.set(family.arena().heap_usage(family).0);
     }
 
     fn look(&self) -> Result<(), String> {
@@ -224,6 +238,11 @@ impl Baseline {
                     .is_some_and(|(_, parent)| !others.contains(&parent))
         };
         let supervisors: Vec<u32> = others.iter().copied().filter(is_supervisor).collect();
+        let zombie = |pid: &u32| procfs::state_and_parent(*pid) == Some(('Z', me));
+        if others.iter().any(zombie) {
+            // The minder of a forked process whose handle was dropped is reaped at the next fork.
+            let _ = Process::builder().fork(|| ()).map(Process::join);
+        }
         if others.len() != supervisors.len() || supervisors.len() > 1 {
             return Err(format!("processes are left\n{}", procfs::dump(&others)));
         }
@@ -242,15 +261,18 @@ impl Baseline {
                 "supervisor's descriptors, {before} before: {list:?}"
             ));
         }
-        if own != self.own_descriptors {
+        if own != self.own_descriptors.get() {
             let list = procfs::descriptor_list(me);
             return Err(format!(
                 "descriptors, {} before: {list:?}",
-                self.own_descriptors
+                self.own_descriptors.get()
             ));
         }
-        if heap != self.heap_units {
-            return Err(format!("{heap} heap units, {} before", self.heap_units));
+        if heap != self.heap_units.get() {
+            return Err(format!(
+                "{heap} heap units, {} before",
+                self.heap_units.get()
+            ));
         }
         Ok(())
     }

@@ -1,0 +1,168 @@
+//! How workers without work wait, and how they are called.
+//!
+//! Two bits per worker, each in a word that the program looks at with every offer:
+//!
+//! | asleep | searching | the worker | who leaves this state |
+//! |---|---|---|---|
+//! | 0 | 0 | works, or was called and is on its way | it itself |
+//! | 0 | 1 | looks for a hint | it itself, finding one or going to sleep |
+//! | 1 | 0 | sleeps on its own word, or is about to | whoever calls it, by clearing `asleep`; it itself |
+//!
+//! Whoever offers a task calls one sleeper, unless somebody searches: that one finds it. A worker
+//! that finds more than one hint calls the next. So a burst of tasks costs the program one
+//! wake-up, and a worker that is kept warm none.
+//!
+//! Killed in any state, a worker leaves its bits behind; the program clears them when it settles
+//! the worker, and offers all tasks again.
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::time::{Duration, Instant};
+
+use procession_primitives::wake;
+
+use crate::cell::WorkerIndex;
+use crate::shared::{OPEN, Shared};
+
+/// Words of a bitmap over all workers.
+pub(crate) const WORDS: usize = (crate::MAX_WORKERS as usize).div_ceil(64);
+
+/// Longest look for the next task before sleeping: about what a wake-up costs both sides.
+const SPIN_MOST: Duration = Duration::from_micros(50);
+const SPIN_LEAST: Duration = Duration::from_micros(1);
+
+/// Where a worker's bit is.
+fn place(index: WorkerIndex) -> (usize, u64) {
+    ((index / 64) as usize, 1 << (index % 64))
+}
+
+impl Shared {
+    fn words(&self) -> usize {
+        (self.workers() as usize).div_ceil(64)
+    }
+
+    /// Sees to it that somebody looks for the task just offered.
+    #[inline]
+    pub(crate) fn call_one(&self) {
+        // SeqCst: after the offer, before the look at the bits. Pairs with the fence in
+        // `sleep`: either we see the sleeper, or it sees the offer.
+        fence(Ordering::SeqCst);
+        let header = self.header();
+        let searching = |word: &AtomicU64| word.load(Ordering::Relaxed) != 0;
+        if !header.searching.0[..self.words()].iter().any(searching) {
+            self.wake_one();
+        }
+    }
+
+    /// Calls every sleeper.
+    pub(crate) fn call_all(&self) {
+        fence(Ordering::SeqCst);
+        while self.wake_one() {}
+    }
+
+    /// Wakes a sleeper, if there is one.
+    fn wake_one(&self) -> bool {
+        for (at, word) in self.header().asleep.0[..self.words()].iter().enumerate() {
+            let mut bits = word.load(Ordering::Relaxed);
+            while bits != 0 {
+                let bit = bits & bits.wrapping_neg();
+                // Relaxed: who clears the bit wakes; what was offered is read from the ring.
+                if word.fetch_and(!bit, Ordering::Relaxed) & bit != 0 {
+                    let index = at as u32 * 64 + bit.trailing_zeros();
+                    if let Some(line) = self.worker(index) {
+                        line.call.fetch_add(1, Ordering::Relaxed);
+                        wake(&line.call, 1);
+                    }
+                    return true;
+                }
+                bits &= !bit;
+            }
+        }
+        false
+    }
+
+    /// Forgets what dead worker `index` was at.
+    pub(crate) fn forget(&self, index: WorkerIndex) {
+        let (at, bit) = place(index);
+        self.header().asleep.0[at].fetch_and(!bit, Ordering::Relaxed);
+        self.header().searching.0[at].fetch_and(!bit, Ordering::Relaxed);
+    }
+}
+
+/// A worker's way between two tasks.
+#[derive(Debug)]
+pub(crate) struct Idle {
+    shared: Shared,
+    index: WorkerIndex,
+    searching: bool,
+    /// How long to look before sleeping: as long as it has paid of late.
+    spin: Duration,
+}
+
+impl Idle {
+    pub(crate) fn new(shared: Shared, index: WorkerIndex) -> Idle {
+        Idle {
+            shared,
+            index,
+            searching: false,
+            spin: SPIN_MOST,
+        }
+    }
+
+    /// The worker has found something. To be followed by a look for more.
+    #[inline]
+    pub(crate) fn found(&mut self) {
+        if std::mem::take(&mut self.searching) {
+            let (at, bit) = place(self.index);
+            self.shared.header().searching.0[at].fetch_and(!bit, Ordering::Relaxed);
+            // SeqCst: before the look for more. Pairs with the fence in `call_one`: either the
+            // offerer sees that nobody searches, or we see its offer and call for it.
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// Waits until there may be something to do.
+    pub(crate) fn wait(&mut self) {
+        if !self.searching {
+            self.searching = true;
+            let (at, bit) = place(self.index);
+            self.shared.header().searching.0[at].fetch_or(bit, Ordering::Relaxed);
+        }
+        let start = Instant::now();
+        while start.elapsed() < self.spin {
+            for _ in 0..32 {
+                if self.shared.has_hints() {
+                    self.spin = (self.spin * 2).min(SPIN_MOST);
+                    return;
+                }
+                std::hint::spin_loop();
+            }
+        }
+        self.sleep();
+        // Had it looked a little longer, it would have found something: or not.
+        let paid = start.elapsed() < SPIN_MOST * 2;
+        self.spin = if paid {
+            SPIN_MOST
+        } else {
+            (self.spin / 4).max(SPIN_LEAST)
+        };
+    }
+
+    fn sleep(&self) {
+        let (at, bit) = place(self.index);
+        let Some(line) = self.shared.worker(self.index) else {
+            return;
+        };
+        let header = self.shared.header();
+        let news = self.shared.family.news();
+        let call = line.call.load(Ordering::Relaxed);
+        header.asleep.0[at].fetch_or(bit, Ordering::Relaxed);
+        header.searching.0[at].fetch_and(!bit, Ordering::Relaxed);
+        // SeqCst: pairs with the fence in `call_one`.
+        fence(Ordering::SeqCst);
+        if !self.shared.has_hints() && header.phase.0.load(Ordering::Relaxed) == OPEN {
+            self.shared.family.park(&line.call, call, news, None);
+        }
+        header.searching.0[at].fetch_or(bit, Ordering::Relaxed);
+        header.asleep.0[at].fetch_and(!bit, Ordering::Relaxed);
+    }
+}
