@@ -85,11 +85,12 @@ impl Plan {
 }
 
 pub(crate) const REASON: &str = "as planned";
-pub(crate) const STR_LINE: u32 = line!() + 3;
-pub(crate) const STRING_LINE: u32 = line!() + 4;
+pub(crate) const STR_LINE: u32 = line!() + 2;
 fn panic_str() {
     panic!("as planned")
 }
+
+pub(crate) const STRING_LINE: u32 = line!() + 2;
 fn panic_string() {
     panic!("as {}", String::from("planned"))
 }

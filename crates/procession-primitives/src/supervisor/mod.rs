@@ -18,6 +18,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::atomic::Ordering;
 
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus};
 
@@ -38,6 +39,12 @@ const PROGRAM_END: u64 = u64::MAX - 1;
 const MINDER: u64 = 1 << 32;
 /// Added to a slot for the pidfd of an adopted member whose minder was killed.
 const ADOPTED: u64 = 2 << 32;
+
+/// How long a member that has closed its line may take to end before it is looked at.
+const SILENCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 10_000_000,
+};
 
 /// Largest request that is read from a block: environments are far smaller.
 const MAX_LARGE: u64 = 64 << 20;
@@ -71,11 +78,14 @@ struct Supervisor {
     /// Adopted members, which are children of their minders, by slot.
     adopted: HashMap<u32, OwnedFd>,
     segments: HashMap<u32, Vec<Segment>>,
+    /// Members that have closed their line, and may or may not be about to end.
+    silent: Vec<u32>,
     /// The limit on descriptors that members get, as the program had it.
     descriptor_limit: Rlimit,
     /// Where the last search for a free slot ended.
     rover: u32,
-    oom_kills: OomKills,
+    /// Counted up to the last death by `SIGKILL`; not yet at the start, which it would slow down.
+    oom_kills: Option<OomKills>,
 }
 
 /// Enters the supervisor's life. `descriptors`: control socket, arena, executable, program's pidfd.
@@ -116,9 +126,10 @@ fn serve(descriptors: &[RawFd]) -> io::Result<()> {
         children: HashMap::new(),
         adopted: HashMap::new(),
         segments: HashMap::new(),
+        silent: Vec::new(),
         descriptor_limit: raise_descriptor_limit(),
         rover: member::PROGRAM,
-        oom_kills: sys::oom_kills(),
+        oom_kills: None,
     };
     supervisor.watch(&supervisor.events, CHILDREN)?;
     supervisor.watch(&program, PROGRAM_END)?;
@@ -170,9 +181,15 @@ impl Supervisor {
     fn work(&mut self) {
         let mut space = [MaybeUninit::<epoll::Event>::uninit(); 64];
         loop {
-            let Ok((ready, _)) = epoll::wait(&self.epoll, &mut space, None) else {
+            let quiet = self.silent.is_empty() && self.oom_kills.is_some();
+            let timeout = (!quiet).then_some(&SILENCE);
+            let Ok((ready, _)) = epoll::wait(&self.epoll, &mut space, timeout) else {
                 continue;
             };
+            if ready.is_empty() {
+                self.look_at_silent();
+                self.oom_kills.get_or_insert_with(sys::oom_kills);
+            }
             let names: Vec<u64> = ready.iter().map(|event| event.data.u64()).collect();
             for name in names {
                 match name {
@@ -332,16 +349,8 @@ impl Supervisor {
         self.lines.remove(&line);
         let slot = line as u32;
         if line < MINDER {
-            // It ends, or has become another program, in the middle of whatever its threads did;
-            // or it closed what it did not know, and lives on.
-            let pid = self
-                .family
-                .arena()
-                .member(slot)
-                .map(|cell| cell.pid.load(Ordering::Relaxed));
-            if !pid.is_some_and(sys::maps_arena) {
-                self.family.arena().release_locks(slot);
-            }
+            // As a rule it ends, and is reaped in a moment. Else: see `look_at_silent`.
+            self.silent.push(slot);
             return;
         }
         // A minder that goes without a word was killed. The kernel kills its child too, but a
@@ -354,6 +363,20 @@ impl Supervisor {
                 }
             }
             None => self.bury(slot, ExitStatus::unknown()),
+        }
+    }
+
+    /// Looks at members that have closed their line and did not end at once.
+    ///
+    /// One that runs another program now left the arena in the middle of whatever its threads did.
+    /// One that closed descriptors which it did not know just lives on.
+    fn look_at_silent(&mut self) {
+        for slot in std::mem::take(&mut self.silent) {
+            let arena = self.family.arena();
+            let Some(cell) = arena.member(slot).filter(|cell| cell.is_alive()) else { continue };
+            if !sys::maps_arena(cell.pid.load(Ordering::Relaxed)) {
+                arena.release_locks(slot);
+            }
         }
     }
 
@@ -405,7 +428,7 @@ impl Supervisor {
     /// Whether the last death by SIGKILL was the kernel's doing, for want of memory.
     fn was_out_of_memory(&mut self) -> Option<bool> {
         let now = sys::oom_kills();
-        let before = std::mem::replace(&mut self.oom_kills, now);
+        let before = self.oom_kills.replace(now)?;
         match (before.machine, now.machine) {
             (Some(before), Some(now)) if before == now => return Some(false),
             _ => {}
@@ -425,6 +448,7 @@ impl Supervisor {
         self.lines.remove(&u64::from(slot));
         self.lines.remove(&(MINDER + u64::from(slot)));
         self.adopted.remove(&slot);
+        self.silent.retain(|silent| *silent != slot);
         remove_segments(self.segments.remove(&slot));
         self.family.settle(slot, status);
         let below: Vec<u32> = arena
