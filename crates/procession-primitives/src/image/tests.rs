@@ -1,5 +1,7 @@
 //! Tests of naming and finding code within one process.
 
+#![allow(unsafe_code, reason = "calls what it has found")]
+
 use super::*;
 use std::hint::black_box;
 

@@ -419,7 +419,8 @@ fn signal_settings() -> (u64, u64, u64) {
     let caught = procfs::own_mask("SigCgt") & !internal & !crash_handlers;
     (
         procfs::own_mask("SigBlk"),
-        procfs::own_mask("SigIgn"),
+        // Some who start programs ignore all there is.
+        procfs::own_mask("SigIgn") & !internal,
         caught,
     )
 }
