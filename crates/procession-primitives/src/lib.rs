@@ -68,7 +68,7 @@ mod surroundings;
 mod sys;
 mod wire;
 
-pub use arena::{Arena, Block, BlockId, OutOfMemory, Shared, Writer, copy_short};
+pub use arena::{Arena, Block, BlockId, HeapUsage, OutOfMemory, Shared, Writer, copy_short};
 pub use cpu::cpu_count;
 pub use door::init;
 pub use family::{Family, FamilyError};

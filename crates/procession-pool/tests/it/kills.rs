@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use procession_pool::{Phase, Pool, TaskError};
+use procession_pool::{Phase, Pool};
 use procession_primitives::Family;
 use rustix::process::Signal;
 
@@ -11,7 +11,8 @@ use crate::kills;
 use crate::support::agent::{self, Act, Plan, Stage, items, work};
 use crate::support::dice::dice;
 use crate::support::runner::{Case, cases, check_usable};
-use crate::support::{eventually, ledger, os};
+use crate::support::kills::check_survivors;
+use crate::support::{eventually, ledger, os, procfs};
 
 pub(crate) fn cases() -> Vec<Case> {
     cases![kills:
@@ -19,29 +20,6 @@ pub(crate) fn cases() -> Vec<Case> {
         outcomes_before_the_kill_are_kept,
     ]
     .into()
-}
-
-/// One outcome per item: what ran once is there, or was killed while it was in hand.
-#[track_caller]
-pub(crate) fn check_survivors(plans: &[Plan], outcomes: &[Result<agent::Value, TaskError>]) -> u32 {
-    assert_eq!(plans.len(), outcomes.len(), "one outcome per item");
-    let mut died = 0;
-    for (plan, outcome) in plans.iter().zip(outcomes) {
-        let Err(TaskError::WorkerDied(death)) = outcome else {
-            agent::check(plan, outcome);
-            continue;
-        };
-        assert_eq!((death.signal(), death.exit_code()), (Some(9), None));
-        let runs = ledger::get(plan.id);
-        match death.phase() {
-            Phase::Decoding => assert_eq!(runs, 0),
-            Phase::Running => assert!(runs <= 1),
-            Phase::Encoding => assert_eq!(runs, 1),
-            phase => panic!("an item died {phase}"),
-        }
-        died += 1;
-    }
-    died
 }
 
 fn in_every_phase() {
@@ -96,7 +74,7 @@ fn while_starting() {
         let pids = pool.worker_pids();
         let plans = agent::good(8);
         let outcomes = thread::scope(|scope| {
-            scope.spawn(move || {
+            scope.spawn(|| {
                 pause(Duration::from_micros(round * 15));
                 pids.iter().for_each(|pid| os::send(*pid, Signal::KILL));
             });
@@ -104,6 +82,7 @@ fn while_starting() {
         });
         assert!(check_survivors(&plans, &outcomes) <= 2);
         if round % 10 == 0 {
+            procfs::await_end(&pids);
             check_usable(&pool);
         }
     }
@@ -120,11 +99,12 @@ fn pause(duration: Duration) {
 fn sweep(pool: &Pool, rounds: u32, size: u32, most: u64) {
     let family = Family::current().unwrap();
     check_usable(pool);
-    let before = family.arena().heap_usage(family).0;
-    let mut died = 0;
+    let before = family.arena().heap_usage(family).used;
+    let (mut died, mut last) = (0, Vec::new());
     for round in 0..rounds {
         let plans: Vec<Plan> = agent::good(6).iter().map(|plan| plan.sized(size)).collect();
         let pids = pool.worker_pids();
+        last.clone_from(&pids);
         let outcomes = thread::scope(|scope| {
             scope.spawn(move || {
                 pause(Duration::from_nanos(dice(most)));
@@ -136,9 +116,10 @@ fn sweep(pool: &Pool, rounds: u32, size: u32, most: u64) {
         died += check_survivors(&plans, &outcomes);
     }
     println!("  ({died} items died in {rounds} rounds)");
+    procfs::await_end(&last);
     check_usable(pool);
     eventually("the memory is back", || {
-        match family.arena().heap_usage(family).0 {
+        match family.arena().heap_usage(family).used {
             now if now == before => Ok(()),
             now => Err(format!("{now} units, {before} before")),
         }

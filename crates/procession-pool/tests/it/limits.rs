@@ -60,7 +60,7 @@ fn possessions(supervisor: u32) -> (usize, usize, u32, usize) {
     (
         procfs::descriptors(std::process::id()),
         procfs::descriptors(supervisor),
-        family.arena().heap_usage(family).0,
+        family.arena().heap_usage(family).used,
         procfs::children_of(supervisor).len(),
     )
 }

@@ -8,12 +8,11 @@ mod limits;
 mod map;
 #[path = "../support/mod.rs"]
 mod support;
-mod sweep;
 mod threads;
 
 use std::process::ExitCode;
 
-use support::{agent, ledger, program, runner, storm};
+use support::{agent, ledger, program, runner, storm, sweep};
 
 fn main() -> ExitCode {
     if ledger::open() {
@@ -33,6 +32,7 @@ fn main() -> ExitCode {
         let (_, run) = found.expect("a program of that name");
         return run(&rest);
     }
+    agent::hush();
     let mut cases = map::cases();
     cases.extend(threads::cases());
     cases.extend(errors::cases());
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     cases.extend(kills::cases());
     cases.extend(life::cases());
     cases.extend(limits::cases());
-    cases.extend(sweep::cases());
+    cases.extend(sweep::cases(20));
     cases.push(runner::Case::new("storm::five_seconds", || storm::blow(5)));
     runner::run(cases)
 }

@@ -190,9 +190,10 @@ fn iterator_panics() {
 /// What was on the way holds memory, which must come back with the pool at the latest.
 fn iterator_panics_with_much_on_the_way() {
     let family = Family::current().unwrap();
-    let before = family.arena().heap_usage(family).0;
+    let before = family.arena().heap_usage(family).used;
     let pool = Pool::with_workers(2).unwrap();
-    let with_pool = family.arena().heap_usage(family).0;
+    check_usable(&pool);
+    let with_pool = family.arena().heap_usage(family).used;
     let gate = ledger::reserve(1);
     let slow = |(gate, bytes): (u32, Bytes)| {
         ledger::wait(gate);
@@ -206,7 +207,7 @@ fn iterator_panics_with_much_on_the_way() {
         ledger::set(gate, 1);
         eventually("the memory is back", || {
             check_usable(&pool);
-            match family.arena().heap_usage(family).0 {
+            match family.arena().heap_usage(family).used {
                 now if now == with_pool => Ok(()),
                 now => Err(format!("{now} units, {with_pool} before")),
             }
@@ -218,7 +219,7 @@ fn iterator_panics_with_much_on_the_way() {
     catch_unwind(AssertUnwindSafe(attempt)).unwrap_err();
     drop(pool);
     eventually("the memory is back", || {
-        match family.arena().heap_usage(family).0 {
+        match family.arena().heap_usage(family).used {
             now if now == before => Ok(()),
             now => Err(format!("{now} units, {before} before")),
         }

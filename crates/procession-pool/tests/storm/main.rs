@@ -1,4 +1,4 @@
-//! The storm for as long as one likes: `cargo xtask storm`, or `--test storm -- --seconds N`.
+//! The storm for as long as one likes, and a sweep of kills: `cargo xtask storm`, or `--test storm -- --seconds N`.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -6,7 +6,7 @@ mod support;
 use std::process::ExitCode;
 
 use support::runner::{self, Case};
-use support::{ledger, storm};
+use support::{ledger, storm, sweep};
 
 /// Far below what the watchdog allows one case.
 const ROUND: u64 = 10;
@@ -30,5 +30,7 @@ fn main() -> ExitCode {
             storm::blow(length)
         })
     });
-    runner::run(cases.collect())
+    // Steps are slow, so there is an end to them.
+    let sweeps = sweep::cases(seconds.clamp(10, 200));
+    runner::run(cases.chain(sweeps).collect())
 }

@@ -3,12 +3,14 @@
 
 pub(crate) mod agent;
 pub(crate) mod dice;
+pub(crate) mod kills;
 pub(crate) mod ledger;
 pub(crate) mod os;
 pub(crate) mod procfs;
 pub(crate) mod program;
 pub(crate) mod runner;
 pub(crate) mod storm;
+pub(crate) mod sweep;
 pub(crate) mod watchdog;
 
 use std::time::{Duration, Instant};

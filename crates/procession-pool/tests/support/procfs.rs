@@ -29,6 +29,17 @@ pub(crate) fn state_and_parent(pid: u32) -> Option<(char, u32)> {
     Some((rest.next()?.chars().next()?, rest.next()?.parse().ok()?))
 }
 
+/// Waits until these processes are gone.
+#[track_caller]
+pub(crate) fn await_end(pids: &[u32]) {
+    for pid in pids {
+        super::eventually("it is gone", || match state_and_parent(*pid) {
+            None => Ok(()),
+            state => Err(format!("{pid}: {state:?}")),
+        });
+    }
+}
+
 pub(crate) fn children_of(parent: u32) -> Vec<u32> {
     let is_child = |pid: &u32| state_and_parent(*pid).is_some_and(|(_, of)| of == parent);
     pids().into_iter().filter(is_child).collect()

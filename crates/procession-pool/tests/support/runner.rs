@@ -218,7 +218,7 @@ impl Baseline {
             marker,
             own_descriptors: procfs::descriptors(std::process::id()),
             supervisors_descriptors: procfs::descriptors(supervisor),
-            heap_units: family.arena().heap_usage(family).0,
+            heap_units: family.arena().heap_usage(family).used,
         }
     }
 
@@ -255,7 +255,7 @@ impl Baseline {
             return Err(format!("processes are left\n{}", procfs::dump(&others)));
         }
         let family = Family::current().map_err(|error| error.to_string())?;
-        let heap = family.arena().heap_usage(family).0;
+        let heap = family.arena().heap_usage(family).used;
         let own = procfs::descriptors(me);
         if supervisors.is_empty() {
             let _ = Process::spawn(|()| (), ()).map_err(|error| error.to_string())?;

@@ -1,6 +1,7 @@
 //! The storm: callers map while a killer kills random workers; an oracle checks every outcome.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dice::dice;
 use super::runner::check_usable;
-use super::{eventually, ledger, os};
+use super::{eventually, ledger, os, procfs};
 
 const CALLERS: u64 = 4;
 const WORKERS: usize = 3;
@@ -44,14 +45,16 @@ struct Tally {
 /// A storm of so many seconds.
 pub(crate) fn blow(seconds: u64) {
     let family = Family::current().unwrap();
-    let before = family.arena().heap_usage(family).0;
+    let before = family.arena().heap_usage(family).used;
     let pool = Pool::with_workers(WORKERS).unwrap();
     check_usable(&pool);
-    let with_pool = family.arena().heap_usage(family).0;
+    let with_pool = family.arena().heap_usage(family).used;
     let over = AtomicBool::new(false);
     let tally = Tally::default();
+    let killed = Mutex::new(Vec::new());
     let until = Instant::now() + Duration::from_secs(seconds);
     thread::scope(|scope| {
+        let killed = &killed;
         let callers: Vec<_> = (0..CALLERS)
             .map(|number| {
                 let (pool, tally) = (&pool, &tally);
@@ -71,6 +74,7 @@ pub(crate) fn blow(seconds: u64) {
                 let first = dice(pids.len() as u64) as usize;
                 for pid in pids.iter().cycle().skip(first).take(most) {
                     os::send(*pid, Signal::KILL);
+                    killed.lock().unwrap().push(*pid);
                     tally.kills.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -82,16 +86,19 @@ pub(crate) fn blow(seconds: u64) {
         over.store(true, Ordering::Relaxed);
         ended.into_iter().for_each(|ended| ended.unwrap());
     });
+    // The last ones may still be on their way out.
+    let killed = killed.into_inner().unwrap();
+    procfs::await_end(&killed[killed.len().saturating_sub(10)..]);
     check_usable(&pool);
     eventually("the memory of the calls is back", || {
-        match family.arena().heap_usage(family).0 {
+        match family.arena().heap_usage(family).used {
             now if now == with_pool => Ok(()),
             now => Err(format!("{now} units, {with_pool} before")),
         }
     });
     drop(pool);
     eventually("the memory of the pool is back", || {
-        match family.arena().heap_usage(family).0 {
+        match family.arena().heap_usage(family).used {
             now if now == before => Ok(()),
             now => Err(format!("{now} units, {before} before")),
         }

@@ -87,6 +87,17 @@ impl fmt::Display for OutOfMemory {
 
 impl std::error::Error for OutOfMemory {}
 
+/// What [`Arena::heap_report`] found, in units of 64 KiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeapUsage {
+    /// Units that belong to somebody.
+    pub used: u32,
+    /// Units that have ever been in use at once, as far as the heap's end went.
+    pub spanned: u32,
+    /// Whether all runs together make up the heap: false would be a defect.
+    pub whole: bool,
+}
+
 /// A table word, taken apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Run {
@@ -374,18 +385,33 @@ impl Arena {
         }
     }
 
-    /// Units in use and units that the chain spans: for tests and diagnostics.
+    /// Takes stock of the heap, walking all of it: for tests and diagnostics.
     #[must_use]
-    pub fn heap_usage(&self, family: &Family) -> (u32, u32) {
+    pub fn heap_report(&self, family: &Family) -> HeapUsage {
         let heap = &self.header().heap.0;
         let _held = heap.lock.acquire(family);
         let end = heap.end.load(Ordering::Relaxed);
-        let (mut unit, mut used) = (0, 0);
+        let first_free = heap.first_free.load(Ordering::Relaxed);
+        let (mut unit, mut used, mut start_is_head) = (0, 0, first_free == end);
         while unit < end {
+            start_is_head |= unit == first_free;
             let run = self.run(unit);
             used += run.owner.map_or(0, |_| run.units);
             unit += run.units.max(1);
         }
-        (used, end)
+        HeapUsage {
+            used,
+            spanned: end,
+            // Somebody may free while we walk, which only lowers `first_free`, to a head.
+            whole: unit == end
+                && (start_is_head || first_free > heap.first_free.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Units in use, and units that the heap spans: see [`heap_report`](Self::heap_report).
+    #[must_use]
+    pub fn heap_usage(&self, family: &Family) -> (u32, u32) {
+        let report = self.heap_report(family);
+        (report.used, report.spanned)
     }
 }

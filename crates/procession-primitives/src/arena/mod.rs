@@ -24,7 +24,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 pub use block::{Block, BlockId, Writer, copy_short};
-pub use heap::OutOfMemory;
+pub use heap::{HeapUsage, OutOfMemory};
 pub(crate) use lock::RawLock;
 
 use crate::image::BuildId;

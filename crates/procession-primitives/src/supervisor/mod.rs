@@ -234,7 +234,9 @@ impl Supervisor {
     fn look_at_silent(&mut self) {
         for slot in std::mem::take(&mut self.silent) {
             let arena = self.family.arena();
-            let Some(cell) = arena.member(slot).filter(|cell| cell.is_alive()) else { continue };
+            let Some(cell) = arena.member(slot).filter(|cell| cell.is_alive()) else {
+                continue;
+            };
             if !sys::maps_arena(cell.pid.load(Ordering::Relaxed)) {
                 arena.release_locks(slot);
             }

@@ -14,7 +14,7 @@ use crate::death;
 use crate::support::gate::{Bell, Ear, Entrance, Gate, pass, ring};
 use crate::support::program::Program;
 use crate::support::runner::{Case, cases};
-use crate::support::{eventually, os};
+use crate::support::{eventually, os, procfs, runner};
 
 pub(crate) const PROGRAMS: &[(&str, crate::life::Run)] = &[("unsupervised", unsupervised)];
 
@@ -34,6 +34,18 @@ pub(crate) fn cases() -> Vec<Case> {
 
 fn supervisor() -> u32 {
     Process::spawn(|()| os::ppid(), ()).unwrap().join().unwrap()
+}
+
+/// Kills the supervisor and waits until it is dead: whoever asks it before may learn of its death.
+fn end(supervisor: u32) {
+    os::send(supervisor, Signal::KILL);
+    eventually(
+        "the supervisor is dead",
+        || match procfs::state_and_parent(supervisor) {
+            None | Some(('Z' | 'X', _)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        },
+    );
 }
 
 fn sleeping(method: StartMethod) -> Process<()> {
@@ -98,7 +110,7 @@ fn supervisor_killed_while_idle() {
         // What was delivered before is not lost.
         let done = Process::spawn(|()| vec![3_u8; 100_000], ()).unwrap();
         done.wait();
-        os::send(supervisor, Signal::KILL);
+        end(supervisor);
         let builder = Process::builder().start_method(method);
         let next = builder.spawn(|n: u64| n + 1, 1).unwrap();
         assert_eq!(next.join().unwrap(), 2);
@@ -160,8 +172,8 @@ fn dice(limit: u64) -> u64 {
     static STATE: AtomicU32 = AtomicU32::new(0);
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic).tv_nsec;
     let state = STATE.fetch_add(0x9E37_79B9, Ordering::Relaxed);
-    (now.cast_unsigned() ^ u64::from(state)).wrapping_mul(0x2545_F491_4F6C_DD1D)
-        >> 33 % limit.max(1)
+    let mixed = (now.cast_unsigned() ^ u64::from(state)).wrapping_mul(0x2545_F491_4F6C_DD1D);
+    (mixed >> 33) % limit
 }
 
 fn supervisor_killed_in_a_storm() {
@@ -225,7 +237,6 @@ fn supervisor_killed_in_a_storm() {
 
 /// The living supervisor of this program, if there is one: nobody's child, with its name and marker.
 fn find_supervisor() -> Option<u32> {
-    use crate::support::{procfs, runner};
     let marked = procfs::with_variable(&runner::marker()?);
     marked.iter().copied().find(|pid| {
         procfs::comm(*pid) == "procession"

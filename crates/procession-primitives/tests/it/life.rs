@@ -91,7 +91,11 @@ fn busy(arguments: &[String]) -> ExitCode {
     };
     let processes = methods.map(|method| {
         let builder = Process::builder().daemon(true).start_method(method);
-        let function = if end == "supervisor" { alone } else { with_descendants };
+        let function = if end == "supervisor" {
+            alone
+        } else {
+            with_descendants
+        };
         builder.spawn(function, ear.bell()).unwrap()
     });
     ear.hear(4);
@@ -204,7 +208,12 @@ fn program_aborts() {
 }
 
 fn killed_with_its_supervisor() {
-    ended("supervisor", None, Some(libc::SIGKILL));
+    let (mut program, segment) = start_busy("supervisor");
+    assert_eq!(program.wait().signal(), Some(libc::SIGKILL));
+    program.gone_but(&[]);
+    // Nobody was left to remove the name: whoever looks next does.
+    SharedMemory::remove_stale();
+    assert!(!std::fs::exists(&segment).unwrap());
 }
 
 fn becomes_another_program() {
@@ -365,6 +374,9 @@ fn own_wait(arguments: &[String]) -> ExitCode {
         let child = os::bare_fork(|| 9);
         if arguments.is_empty() {
             same("own child", os::exit_code_of(child), 9);
+        } else {
+            // The kernel reaps it: waiting for it ends with its end, and without a status.
+            os::wait_for_reaped(child);
         }
     }
     ExitCode::SUCCESS
@@ -466,11 +478,13 @@ fn odd_signals(_: &[String]) -> ExitCode {
         process.terminate().unwrap();
         same("the end", process.wait().exitcode(), -15);
     }
-    // A forked process keeps what its parent has, except for what is blocked.
-    let forked = Process::builder()
-        .fork(|| procfs::own_mask("SigBlk"))
-        .unwrap();
-    same("blocked in a forked process", forked.join().unwrap(), 0);
+    // A forked process has what its parent has.
+    let forked = Process::builder().fork(signal_settings).unwrap();
+    same(
+        "those of a forked process",
+        forked.join().unwrap(),
+        signal_settings(),
+    );
     ExitCode::SUCCESS
 }
 

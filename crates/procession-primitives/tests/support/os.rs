@@ -148,6 +148,13 @@ pub(crate) fn bare_fork(child: impl FnOnce() -> c_int) -> u32 {
     }
 }
 
+/// Waits until child `pid`, whose end this program ignores, has ended.
+pub(crate) fn wait_for_reaped(pid: u32) {
+    // SAFETY: no place for a status, as there will be none.
+    let waited = unsafe { libc::waitpid(pid.cast_signed(), ptr::null_mut(), 0) };
+    assert_eq!(waited, -1);
+}
+
 /// The exit code of child `pid`.
 pub(crate) fn exit_code_of(pid: u32) -> i32 {
     let mut status = 0;

@@ -92,8 +92,7 @@ impl Options {
                 name.contains(filter.as_str())
             }
         };
-        (self.filters.is_empty() || self.filters.iter().any(fits))
-            && !self.skipped.iter().any(fits)
+        (self.filters.is_empty() || self.filters.iter().any(fits)) && !self.skipped.iter().any(fits)
     }
 }
 
@@ -232,12 +231,14 @@ impl Baseline {
     /// After a failure: what one test leaves is not to be held against the next.
     fn clean_up(&self) {
         let mut left = self.others();
+        let supervisors = supervisors_of(&left);
+        left.retain(|pid| !supervisors.contains(pid));
         for pid in &left {
             os::send(*pid, Signal::KILL);
         }
         self.written_off.borrow_mut().append(&mut left);
         if let Err(error) = Process::spawn(|()| (), ()).map(Process::join) {
-            eprintln!("no process can be started after this failure: {error}");
+            eprintln!("after this failure no process can be started: {error}");
         }
         let family = Family::current().unwrap();
         self.own_descriptors
@@ -249,12 +250,7 @@ impl Baseline {
         let me = std::process::id();
         let others = self.others();
         // None if the last test killed it.
-        let is_supervisor = |pid: &u32| {
-            procfs::comm(*pid) == "procession"
-                && procfs::state_and_parent(*pid)
-                    .is_some_and(|(_, parent)| !others.contains(&parent))
-        };
-        let supervisors: Vec<u32> = others.iter().copied().filter(is_supervisor).collect();
+        let supervisors = supervisors_of(&others);
         let zombie = |pid: &u32| procfs::state_and_parent(*pid) == Some(('Z', me));
         if others.iter().any(zombie) {
             // The minder of a forked process whose handle was dropped is reaped at the next fork.
@@ -293,4 +289,13 @@ impl Baseline {
         }
         Ok(())
     }
+}
+
+/// Those of the program's processes that are nobody's child and have the supervisor's name.
+fn supervisors_of(others: &[u32]) -> Vec<u32> {
+    let is_supervisor = |pid: &&u32| {
+        procfs::comm(**pid) == "procession"
+            && procfs::state_and_parent(**pid).is_some_and(|(_, parent)| !others.contains(&parent))
+    };
+    others.iter().filter(is_supervisor).copied().collect()
 }

@@ -8,16 +8,20 @@ use std::thread;
 
 use procession_pool::Pool;
 use procession_primitives::Family;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
+use rustix::thread::CpuSet;
 
-use crate::support::agent::{self, Plan, items, work};
-use crate::support::dice::dice;
-use crate::support::runner::{Case, cases, check_usable};
-use crate::support::{eventually, os};
-use crate::sweep;
+use super::agent::{self, Plan, items, work};
+use super::dice::dice;
+use super::runner::{Case, check_usable};
+use super::{eventually, kills, os};
 
-pub(crate) fn cases() -> Vec<Case> {
-    cases![sweep: small_task, growing_output].into()
+/// So many points in a small task, and in one whose output moves to a block and to a larger one.
+pub(crate) fn cases(points: u64) -> [Case; 2] {
+    [
+        Case::new("sweep::small_task", move || sweep(10, points)),
+        Case::new("sweep::growing_output", move || sweep(300, points)),
+    ]
 }
 
 /// A process that this thread traces.
@@ -69,6 +73,12 @@ fn attempt(pool: &Pool, plans: &[Plan], steps: Option<u64>) -> Option<u64> {
     let (made, outcomes) = thread::scope(|scope| {
         let tracer = scope.spawn(move || {
             let traced = Traced::attach(pid);
+            // On one CPU a step costs a fraction.
+            let mut one = CpuSet::new();
+            one.set(rustix::thread::sched_getcpu());
+            for pid in [None, Pid::from_raw(pid.cast_signed())] {
+                let _ = rustix::thread::sched_setaffinity(pid, &one);
+            }
             attached.send(traced.is_some()).unwrap();
             let traced = traced?;
             let mut made = 0;
@@ -104,7 +114,7 @@ fn attempt(pool: &Pool, plans: &[Plan], steps: Option<u64>) -> Option<u64> {
         (tracer.join().unwrap(), outcomes)
     });
     made?;
-    let died = crate::kills::check_survivors(plans, &outcomes);
+    let died = kills::check_survivors(plans, &outcomes);
     assert!(died <= 1, "{died} items died with one worker");
     made
 }
@@ -113,7 +123,7 @@ fn sweep(size: u32, points: u64) {
     let family = Family::current().unwrap();
     let pool = Pool::with_workers(1).unwrap();
     check_usable(&pool);
-    let before = family.arena().heap_usage(family).0;
+    let before = family.arena().heap_usage(family).used;
     let plans = || {
         agent::good(3)
             .iter()
@@ -130,7 +140,7 @@ fn sweep(size: u32, points: u64) {
         if point % 20 == 0 {
             check_usable(&pool);
             eventually("the memory is back", || {
-                match family.arena().heap_usage(family).0 {
+                match family.arena().heap_usage(family).used {
                     now if now == before => Ok(()),
                     now => Err(format!("{now} units, {before} before, {steps} steps")),
                 }
@@ -140,18 +150,9 @@ fn sweep(size: u32, points: u64) {
     println!("  ({points} points among {whole} instructions)");
     check_usable(&pool);
     eventually("the memory is back", || {
-        match family.arena().heap_usage(family).0 {
+        match family.arena().heap_usage(family).used {
             now if now == before => Ok(()),
             now => Err(format!("{now} units, {before} before")),
         }
     });
-}
-
-fn small_task() {
-    sweep(10, 100);
-}
-
-/// Through the move of the output to a block, and to a larger one.
-fn growing_output() {
-    sweep(300, 100);
 }
