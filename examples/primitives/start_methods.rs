@@ -26,7 +26,7 @@ fn main() -> procession_primitives::Result<()> {
     }
 
     // A forked process has all memory, so its closure may capture.
-    let words = vec!["captured", "by", "reference"];
+    let words = ["captured", "by", "reference"];
     let process = Process::builder().fork(|| words.join(" "))?;
     println!("Fork: {}", process.join()?);
     Ok(())

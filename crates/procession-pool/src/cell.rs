@@ -193,7 +193,8 @@ impl Cell {
     #[inline]
     pub(crate) fn set_at(&self, item: u32, phase: Phase) {
         let word = u64::from(item) << 3 | u64::from(phase.to_word());
-        self.at.store(word, Ordering::Relaxed);
+        // Release: after the commit of the item before, which a kill in between relies on.
+        self.at.store(word, Ordering::Release);
     }
 
     pub(crate) fn at(&self) -> (u32, Phase) {

@@ -246,8 +246,9 @@ pub(crate) fn move_output(
     if let Some(old) = BlockId::from_word(old) {
         shared.free(old);
     }
-    cell.output_old.store(0, Ordering::Relaxed);
-    cell.output_new.store(0, Ordering::Relaxed);
+    // Release: after the free, which a kill in between relies on.
+    cell.output_old.store(0, Ordering::Release);
+    cell.output_new.store(0, Ordering::Release);
     // SAFETY: the block is the task's output now, and the task is the caller's by its state.
     let bytes = unsafe { shared.arena().lend_block(id, owner) };
     bytes.ok_or(OutOfMemory::new(written.len()))

@@ -143,8 +143,9 @@ impl Arena {
     }
 
     fn set_run(&self, unit: u32, run: Run) {
+        // Release: stores stay in this order, which is what a kill in between relies on.
         self.heap_entry(unit)
-            .store(run.to_word(), Ordering::Relaxed);
+            .store(run.to_word(), Ordering::Release);
     }
 
     /// Takes a run of at least `bytes` bytes for the calling member.

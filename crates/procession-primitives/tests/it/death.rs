@@ -98,7 +98,7 @@ fn supervisor_killed() {
     assert!(kept.wait().supervisor_died());
     assert!(!kept.is_alive());
     // All are gone, those below as well.
-    assert_eq!(ear.to_end(), "");
+    assert_eq!(ear.until_end(), "");
     let next = Process::spawn(|n: u64| n + 1, 1).unwrap();
     assert_eq!(next.join().unwrap(), 2);
     assert_ne!(self::supervisor(), supervisor);

@@ -77,7 +77,7 @@ pub(super) fn recursion(method: StartMethod) {
         .spawn(recurse, (index(method), vec![], ear.bell()))
         .unwrap();
     process.join().unwrap();
-    assert_eq!(ear.to_end(), "[][0][0, 0][0, 1][1][1, 0][1, 1]");
+    assert_eq!(ear.until_end(), "[][0][0, 0][0, 1][1][1, 0][1, 1]");
 }
 
 fn sleep_below((how, bells): (usize, Vec<Bell>)) {
@@ -102,16 +102,19 @@ pub(super) fn children_die_with_their_parent(method: StartMethod) {
     process.kill().unwrap();
     assert_eq!(process.wait().exitcode(), -9);
     // The pipe ends when the last of them is gone.
-    assert_eq!(ear.to_end(), "");
+    assert_eq!(ear.until_end(), "");
+}
+
+/// Starts a program and leaves it to itself.
+#[allow(clippy::zombie_processes, reason = "whose end is what is tested")]
+fn leave_running(command: &mut Command) {
+    command.spawn().unwrap();
 }
 
 /// Starts a plain child, one in a session of its own, and one of a dead parent.
 fn have_descendants(bell: Bell) {
-    let _plain = Command::new("sleep").arg("1000").spawn().unwrap();
-    let _session = Command::new("setsid")
-        .args(["sleep", "1000"])
-        .spawn()
-        .unwrap();
+    leave_running(Command::new("sleep").arg("1000"));
+    leave_running(Command::new("setsid").args(["sleep", "1000"]));
     let orphan = "setsid sleep 1000 & setsid sh -c 'setsid sleep 1000 &' &";
     Command::new("sh").args(["-c", orphan]).status().unwrap();
     ring(bell);
@@ -136,16 +139,13 @@ pub(super) fn descendants_die_too(method: StartMethod) {
     });
     process.kill().unwrap();
     assert_eq!(process.wait().exitcode(), -9);
-    assert_eq!(output.to_end(), "");
+    assert_eq!(output.until_end(), "");
     // And when it ends by itself.
     let (mut ear, output) = (Ear::new(), Ear::new());
     let mut gate = Gate::new();
     let process = with(method).stdout(output.fd()).spawn(
         |(bell, entrance): (Bell, Entrance)| {
-            let _child = Command::new("setsid")
-                .args(["sleep", "1000"])
-                .spawn()
-                .unwrap();
+            leave_running(Command::new("setsid").args(["sleep", "1000"]));
             ring(bell);
             pass(entrance);
         },
@@ -155,5 +155,5 @@ pub(super) fn descendants_die_too(method: StartMethod) {
     ear.hear(1);
     gate.open(1);
     process.join().unwrap();
-    assert_eq!(output.to_end(), "");
+    assert_eq!(output.until_end(), "");
 }

@@ -28,15 +28,15 @@ pub(super) fn streams(method: StartMethod) {
             (),
         );
     process.unwrap().join().unwrap();
-    assert_eq!(out.to_end(), "read \"from the pipe\"\n");
-    assert_eq!(err.to_end(), "to the other\n");
+    assert_eq!(out.until_end(), "read \"from the pipe\"\n");
+    assert_eq!(err.until_end(), "to the other\n");
     // A panic is told on the standard error of the process, too.
     let err = Ear::new();
     let process = with(method)
         .stderr(err.fd())
         .spawn(|()| -> () { panic!("loud") }, ());
     assert!(process.unwrap().join().is_err());
-    assert!(err.to_end().contains("loud"));
+    assert!(err.until_end().contains("loud"));
 }
 
 fn leads_to(fd: u32) -> String {
@@ -165,7 +165,7 @@ pub(super) fn exit_handlers_run(method: StartMethod) {
             code,
         );
         assert_eq!(process.unwrap().wait().code(), Some(code.unwrap_or(0)));
-        assert_eq!(out.to_end(), "deadbeef\n");
+        assert_eq!(out.until_end(), "deadbeef\n");
     }
 }
 
@@ -175,5 +175,5 @@ pub(super) fn output_is_flushed(method: StartMethod) {
         .stdout(out.fd())
         .spawn(|()| print!("no end of line"), ());
     process.unwrap().join().unwrap();
-    assert_eq!(out.to_end(), "no end of line");
+    assert_eq!(out.until_end(), "no end of line");
 }

@@ -75,7 +75,7 @@ impl Ear {
     }
 
     /// Everything that is written until the last writer is gone.
-    pub(crate) fn to_end(self) -> String {
+    pub(crate) fn until_end(self) -> String {
         let Ear { mut reader, writer } = self;
         drop(writer);
         let mut text = String::new();
