@@ -189,22 +189,16 @@ pub(crate) unsafe fn own(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Ignores the signals `ignored`, gives all others their default disposition, and then empties the
-/// mask, so that none of `ignored` slips through.
-pub(crate) fn reset_signals(ignored: &[c_int]) {
+/// Gives all signals their default disposition, and then blocks just `blocked`.
+///
+/// This process was started with all of them blocked, so none slips through.
+pub(crate) fn reset_signals(blocked: &[c_int]) {
     for signal in 1..=64 {
-        if ignored.contains(&signal) {
-            set_disposition(signal, libc::SIG_IGN);
-        } else if signal != libc::SIGKILL && signal != libc::SIGSTOP {
+        if signal != libc::SIGKILL && signal != libc::SIGSTOP {
             set_disposition(signal, libc::SIG_DFL);
         }
     }
-    set_mask(&[]);
-}
-
-/// Gives one signal its default disposition.
-pub(crate) fn default_signal(signal: c_int) {
-    set_disposition(signal, libc::SIG_DFL);
+    set_mask(blocked);
 }
 
 /// Ignores `signal`.
@@ -260,9 +254,26 @@ impl SignalMask {
     }
 }
 
-/// Blocks `SIGCHLD`, for [`child_events`].
-pub(crate) fn block_child_signal() {
-    set_mask(&[libc::SIGCHLD]);
+/// What this process did with `SIGCHLD` before it was given its default disposition.
+#[derive(Clone, Copy)]
+pub(crate) struct ChildAction(libc::sigaction);
+
+impl ChildAction {
+    /// Gives `SIGCHLD` its default disposition: ignored, it would not even be queued.
+    pub(crate) fn set_default() -> ChildAction {
+        // SAFETY: all zeros is a valid `sigaction`: the default disposition, no flags.
+        let default: libc::sigaction = unsafe { std::mem::zeroed() };
+        let mut old = default;
+        // SAFETY: two initialised actions.
+        let _ = unsafe { libc::sigaction(libc::SIGCHLD, &raw const default, &raw mut old) };
+        ChildAction(old)
+    }
+
+    /// Makes the disposition what it was.
+    pub(crate) fn restore(self) {
+        // SAFETY: an action that was in force in this program.
+        let _ = unsafe { libc::sigaction(libc::SIGCHLD, &raw const self.0, ptr::null_mut()) };
+    }
 }
 
 /// Makes `SIGCHLD`, which is blocked, readable from a descriptor.

@@ -8,8 +8,8 @@ use rustix::process::Signal;
 
 use crate::deaths;
 use crate::support::agent::{self, Act, Plan, Stage, check_all, items, work};
-use crate::support::runner::{Case, cases, check_usable};
-use crate::support::{eventually, ledger, os, procfs};
+use crate::support::runner::{Case, cases, check_usable, warm_up};
+use crate::support::{eventually, heap_units, ledger, os, procfs};
 
 pub(crate) fn cases() -> Vec<Case> {
     cases![deaths:
@@ -510,15 +510,11 @@ fn supervisor_killed_again_and_again() {
 
 /// F131: descriptors, memory and members after hundreds of deaths.
 fn nothing_is_used_up() {
-    use procession_primitives::Family;
-    let family = Family::current().unwrap();
-    eprintln!("start {:?}", family.arena().heap_usage(family));
     let pool = Pool::with_workers(2).unwrap();
-    eprintln!("pool {:?}", family.arena().heap_usage(family));
-    check_usable(&pool);
+    warm_up(&pool);
     let look = || {
         let me = std::process::id();
-        let heap = family.arena().heap_usage(family).used;
+        let heap = heap_units();
         (
             procfs::descriptors(me),
             heap,
@@ -531,7 +527,6 @@ fn nothing_is_used_up() {
         assert!(matches!(outcome, Err(TaskError::WorkerDied(_))));
     }
     check_usable(&pool);
-    if look() != before { std::thread::sleep(std::time::Duration::from_secs(1)); eprintln!("DIFF {:?} {:?}", look(), before);drop(pool);  eprintln!("end {:?}", family.arena().heap_usage(family)); panic!(); }
     eventually("everything is back", || match look() {
         now if now == before => Ok(()),
         now => Err(format!("{now:?}, {before:?} before")),

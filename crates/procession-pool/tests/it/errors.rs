@@ -170,7 +170,7 @@ fn after_a_large_value() {
 fn large_panics() {
     let pool = Pool::with_workers(2).unwrap();
     let fail = |n: u32| -> u32 {
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             panic!("{}", "x".repeat(1 << 20))
         }
         n

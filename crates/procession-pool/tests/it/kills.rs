@@ -1,18 +1,19 @@
 //! SIGKILL at any moment of short tasks: by the clock, and in every phase on purpose.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use procession_pool::{Phase, Pool};
-use procession_primitives::Family;
 use rustix::process::Signal;
 
 use crate::kills;
 use crate::support::agent::{self, Act, Plan, Stage, items, work};
 use crate::support::dice::dice;
-use crate::support::runner::{Case, cases, check_usable};
 use crate::support::kills::check_survivors;
-use crate::support::{eventually, ledger, os, procfs};
+use crate::support::runner::{Case, cases, check_usable, warm_up};
+use crate::support::{eventually, heap_units, ledger, os, procfs};
 
 pub(crate) fn cases() -> Vec<Case> {
     cases![kills:
@@ -97,19 +98,24 @@ fn pause(duration: Duration) {
 }
 
 fn sweep(pool: &Pool, rounds: u32, size: u32, most: u64) {
-    let family = Family::current().unwrap();
-    check_usable(pool);
-    let before = family.arena().heap_usage(family).used;
+    warm_up(pool);
+    let before = heap_units();
     let (mut died, mut last) = (0, Vec::new());
     for round in 0..rounds {
         let plans: Vec<Plan> = agent::good(6).iter().map(|plan| plan.sized(size)).collect();
         let pids = pool.worker_pids();
         last.clone_from(&pids);
+        let off = Arc::new(AtomicBool::new(false));
+        let gone = Arc::clone(&off);
         let outcomes = thread::scope(|scope| {
             scope.spawn(move || {
+                gone.store(true, Ordering::Release);
                 pause(Duration::from_nanos(dice(most)));
                 pids.iter().for_each(|pid| os::send(*pid, Signal::KILL));
             });
+            while !off.load(Ordering::Acquire) {
+                std::hint::spin_loop();
+            }
             let view = pool.chunksize(1 + round as usize % 6);
             view.map_results(work, items(&plans))
         });
@@ -118,21 +124,19 @@ fn sweep(pool: &Pool, rounds: u32, size: u32, most: u64) {
     println!("  ({died} items died in {rounds} rounds)");
     procfs::await_end(&last);
     check_usable(pool);
-    eventually("the memory is back", || {
-        match family.arena().heap_usage(family).used {
-            now if now == before => Ok(()),
-            now => Err(format!("{now} units, {before} before")),
-        }
+    eventually("the memory is back", || match heap_units() {
+        now if now == before => Ok(()),
+        now => Err(format!("{now} units, {before} before")),
     });
 }
 
 fn at_any_moment() {
-    sweep(&Pool::with_workers(1).unwrap(), 400, 10, 300_000);
-    sweep(&Pool::with_workers(3).unwrap(), 300, 60, 1_000_000);
+    sweep(&Pool::with_workers(1).unwrap(), 400, 1500, 400_000);
+    sweep(&Pool::with_workers(3).unwrap(), 300, 150, 250_000);
 }
 
 fn at_any_moment_of_large_values() {
-    sweep(&Pool::with_workers(1).unwrap(), 200, 300, 500_000);
+    sweep(&Pool::with_workers(1).unwrap(), 200, 300, 300_000);
     sweep(&Pool::with_workers(2).unwrap(), 200, 50_000, 20_000_000);
 }
 

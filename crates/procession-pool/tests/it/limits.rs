@@ -5,14 +5,14 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use procession_pool::{Pool, PoolError, TaskError};
-use procession_primitives::{Family, FamilyError, Process, StartError};
+use procession_primitives::{FamilyError, Process, StartError};
 use rustix::process::{Pid, Resource, Rlimit};
 
 use crate::life::Run;
 use crate::limits;
 use crate::support::program::Program;
 use crate::support::runner::{Case, cases, check_usable};
-use crate::support::{eventually, os, procfs, same};
+use crate::support::{eventually, heap_units, os, procfs, same};
 
 pub(crate) const PROGRAMS: &[(&str, Run)] = &[
     ("few_processes", few_processes),
@@ -56,11 +56,10 @@ fn users_tasks() -> u64 {
 
 /// Descriptors here and in the supervisor, memory, members.
 fn possessions(supervisor: u32) -> (usize, usize, u32, usize) {
-    let family = Family::current().unwrap();
     (
         procfs::descriptors(std::process::id()),
         procfs::descriptors(supervisor),
-        family.arena().heap_usage(family).used,
+        heap_units(),
         procfs::children_of(supervisor).len(),
     )
 }

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     cases.extend(kills::cases());
     cases.extend(life::cases());
     cases.extend(limits::cases());
-    cases.extend(sweep::cases(20));
+    cases.extend(sweep::cases(6));
     cases.push(runner::Case::new("storm::five_seconds", || storm::blow(5)));
     runner::run(cases)
 }

@@ -5,11 +5,10 @@ use std::sync::Barrier;
 use std::thread;
 
 use procession_pool::Pool;
-use procession_primitives::Family;
 
 use crate::support::agent::{self, Bytes};
-use crate::support::runner::{Case, cases, check_usable};
-use crate::support::{eventually, ledger};
+use crate::support::runner::{Case, cases, check_usable, warm_up};
+use crate::support::{eventually, heap_units, ledger};
 use crate::threads;
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -189,11 +188,10 @@ fn iterator_panics() {
 
 /// What was on the way holds memory, which must come back with the pool at the latest.
 fn iterator_panics_with_much_on_the_way() {
-    let family = Family::current().unwrap();
-    let before = family.arena().heap_usage(family).used;
+    let before = heap_units();
     let pool = Pool::with_workers(2).unwrap();
-    check_usable(&pool);
-    let with_pool = family.arena().heap_usage(family).used;
+    warm_up(&pool);
+    let with_pool = heap_units();
     let gate = ledger::reserve(1);
     let slow = |(gate, bytes): (u32, Bytes)| {
         ledger::wait(gate);
@@ -207,7 +205,7 @@ fn iterator_panics_with_much_on_the_way() {
         ledger::set(gate, 1);
         eventually("the memory is back", || {
             check_usable(&pool);
-            match family.arena().heap_usage(family).used {
+            match heap_units() {
                 now if now == with_pool => Ok(()),
                 now => Err(format!("{now} units, {with_pool} before")),
             }
@@ -218,11 +216,9 @@ fn iterator_panics_with_much_on_the_way() {
     let attempt = || pool.chunksize(1).map(slow, items());
     catch_unwind(AssertUnwindSafe(attempt)).unwrap_err();
     drop(pool);
-    eventually("the memory is back", || {
-        match family.arena().heap_usage(family).used {
-            now if now == before => Ok(()),
-            now => Err(format!("{now} units, {before} before")),
-        }
+    eventually("the memory is back", || match heap_units() {
+        now if now == before => Ok(()),
+        now => Err(format!("{now} units, {before} before")),
     });
 }
 

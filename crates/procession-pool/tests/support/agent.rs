@@ -99,9 +99,8 @@ fn panic_string() {
 pub(crate) fn hush() {
     let present = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        let planned = |text: &str| {
-            text == REASON || text.ends_with("'s panic") || text.ends_with("'s drop")
-        };
+        let planned =
+            |text: &str| text == REASON || text.ends_with("'s panic") || text.ends_with("'s drop");
         if info.payload_as_str().is_some_and(|text| !planned(text)) {
             present(info);
         }
@@ -287,7 +286,10 @@ fn check_error(plan: &Plan, error: &TaskError) {
             assert_eq!(panic.message(), REASON);
             let place = panic.location();
             let known = (place.file(), place.line());
-            assert!(known == (file!(), line) || here && known == ("", 0), "{known:?}");
+            assert!(
+                known == (file!(), line) || here && known == ("", 0),
+                "{known:?}"
+            );
         } else {
             assert_eq!(panic.message(), "Box<dyn Any>");
         }

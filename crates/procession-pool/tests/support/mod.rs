@@ -30,6 +30,12 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<T, Stri
     }
 }
 
+/// How much of the family's memory belongs to somebody.
+pub(crate) fn heap_units() -> u32 {
+    let family = procession_primitives::Family::current().unwrap();
+    family.arena().heap_usage(family).0
+}
+
 /// Panics with both sides if they differ, wherever it is called; usable in programs, too.
 #[track_caller]
 pub(crate) fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) {

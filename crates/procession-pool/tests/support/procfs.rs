@@ -29,12 +29,12 @@ pub(crate) fn state_and_parent(pid: u32) -> Option<(char, u32)> {
     Some((rest.next()?.chars().next()?, rest.next()?.parse().ok()?))
 }
 
-/// Waits until these processes are gone.
+/// Waits until these processes have ended. Whoever inherits them may take his time to reap them.
 #[track_caller]
 pub(crate) fn await_end(pids: &[u32]) {
     for pid in pids {
-        super::eventually("it is gone", || match state_and_parent(*pid) {
-            None => Ok(()),
+        super::eventually("it has ended", || match state_and_parent(*pid) {
+            None | Some(('Z' | 'X', _)) => Ok(()),
             state => Err(format!("{pid}: {state:?}")),
         });
     }

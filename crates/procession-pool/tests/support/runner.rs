@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use procession_pool::Pool;
-use procession_primitives::{Family, Process, StartMethod};
+use procession_primitives::{Process, StartMethod};
 
 use rustix::process::Signal;
 
 use super::watchdog::{self, Watchdog};
-use super::{eventually, ledger, os, procfs};
+use super::{eventually, heap_units, ledger, os, procfs};
 
 /// Marks all processes of one run in their environment.
 const MARKER: &str = "PROCESSION_IT_RUN";
@@ -179,6 +179,18 @@ pub(crate) fn check_usable(pool: &Pool) {
     assert_eq!(pool.apply(|n: u32| n * 2, 4).unwrap(), 8);
 }
 
+/// Lets each worker run something: what a worker has for itself, all have from then on.
+pub(crate) fn warm_up(pool: &Pool) {
+    let count = pool.workers() as u32;
+    let word = ledger::reserve(1);
+    let meet = |(word, count): (u32, u32)| {
+        ledger::note(word);
+        ledger::wait_for(word, count);
+    };
+    let all = (0..count).map(|_| (word, count));
+    pool.chunksize(1).map(meet, all).unwrap();
+}
+
 /// The environment entry that all processes of this run have, once it has begun.
 pub(crate) fn marker() -> Option<String> {
     Some(format!("{MARKER}={}", run_name()?))
@@ -207,7 +219,6 @@ impl Baseline {
         // Founds the family.
         let first = Process::builder().start_method(StartMethod::ForkServer);
         let supervisor = first.spawn(|()| os::ppid(), ()).unwrap().join().unwrap();
-        let family = Family::current().unwrap();
         let lonely = || match procfs::children_of(supervisor).as_slice() {
             [] => Ok(()),
             some => Err(format!("the supervisor has children {some:?}")),
@@ -218,7 +229,7 @@ impl Baseline {
             marker,
             own_descriptors: procfs::descriptors(std::process::id()),
             supervisors_descriptors: procfs::descriptors(supervisor),
-            heap_units: family.arena().heap_usage(family).used,
+            heap_units: heap_units(),
         }
     }
 
@@ -238,7 +249,10 @@ impl Baseline {
     fn clean_up(&self) {
         for pid in self.others() {
             os::send(pid, Signal::KILL);
+            procfs::await_end(&[pid]);
         }
+        // The first request may still go to the one that is gone.
+        let _ = Process::spawn(|()| (), ());
     }
 
     fn look(&self) -> Result<(), String> {
@@ -254,8 +268,7 @@ impl Baseline {
         if others.len() != supervisors.len() || supervisors.len() > 1 {
             return Err(format!("processes are left\n{}", procfs::dump(&others)));
         }
-        let family = Family::current().map_err(|error| error.to_string())?;
-        let heap = family.arena().heap_usage(family).used;
+        let heap = heap_units();
         let own = procfs::descriptors(me);
         if supervisors.is_empty() {
             let _ = Process::spawn(|()| (), ()).map_err(|error| error.to_string())?;

@@ -1,18 +1,17 @@
 //! The storm: callers map while a killer kills random workers; an oracle checks every outcome.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use procession_pool::{Phase, Pool, TaskError};
-use procession_primitives::Family;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::dice::dice;
-use super::runner::check_usable;
-use super::{eventually, ledger, os, procfs};
+use super::runner::{check_usable, warm_up};
+use super::{eventually, heap_units, ledger, os, procfs};
 
 const CALLERS: u64 = 4;
 const WORKERS: usize = 3;
@@ -44,11 +43,10 @@ struct Tally {
 
 /// A storm of so many seconds.
 pub(crate) fn blow(seconds: u64) {
-    let family = Family::current().unwrap();
-    let before = family.arena().heap_usage(family).used;
+    let before = heap_units();
     let pool = Pool::with_workers(WORKERS).unwrap();
-    check_usable(&pool);
-    let with_pool = family.arena().heap_usage(family).used;
+    warm_up(&pool);
+    let with_pool = heap_units();
     let over = AtomicBool::new(false);
     let tally = Tally::default();
     let killed = Mutex::new(Vec::new());
@@ -90,18 +88,14 @@ pub(crate) fn blow(seconds: u64) {
     let killed = killed.into_inner().unwrap();
     procfs::await_end(&killed[killed.len().saturating_sub(10)..]);
     check_usable(&pool);
-    eventually("the memory of the calls is back", || {
-        match family.arena().heap_usage(family).used {
-            now if now == with_pool => Ok(()),
-            now => Err(format!("{now} units, {with_pool} before")),
-        }
+    eventually("the memory of the calls is back", || match heap_units() {
+        now if now == with_pool => Ok(()),
+        now => Err(format!("{now} units, {with_pool} before")),
     });
     drop(pool);
-    eventually("the memory of the pool is back", || {
-        match family.arena().heap_usage(family).used {
-            now if now == before => Ok(()),
-            now => Err(format!("{now} units, {before} before")),
-        }
+    eventually("the memory of the pool is back", || match heap_units() {
+        now if now == before => Ok(()),
+        now => Err(format!("{now} units, {before} before")),
     });
     println!(
         "  ({} items, {} died, {} kills)",

@@ -7,20 +7,19 @@ use std::sync::mpsc;
 use std::thread;
 
 use procession_pool::Pool;
-use procession_primitives::Family;
 use rustix::process::{Pid, Signal};
 use rustix::thread::CpuSet;
 
 use super::agent::{self, Plan, items, work};
 use super::dice::dice;
-use super::runner::{Case, check_usable};
-use super::{eventually, kills, os};
+use super::runner::{Case, check_usable, warm_up};
+use super::{eventually, heap_units, kills, os};
 
 /// So many points in a small task, and in one whose output moves to a block and to a larger one.
 pub(crate) fn cases(points: u64) -> [Case; 2] {
     [
         Case::new("sweep::small_task", move || sweep(10, points)),
-        Case::new("sweep::growing_output", move || sweep(300, points)),
+        Case::new("sweep::growing_output", move || sweep(70, points)),
     ]
 }
 
@@ -120,10 +119,9 @@ fn attempt(pool: &Pool, plans: &[Plan], steps: Option<u64>) -> Option<u64> {
 }
 
 fn sweep(size: u32, points: u64) {
-    let family = Family::current().unwrap();
     let pool = Pool::with_workers(1).unwrap();
-    check_usable(&pool);
-    let before = family.arena().heap_usage(family).used;
+    warm_up(&pool);
+    let before = heap_units();
     let plans = || {
         agent::good(3)
             .iter()
@@ -139,20 +137,16 @@ fn sweep(size: u32, points: u64) {
         attempt(&pool, &plans(), Some(steps));
         if point % 20 == 0 {
             check_usable(&pool);
-            eventually("the memory is back", || {
-                match family.arena().heap_usage(family).used {
-                    now if now == before => Ok(()),
-                    now => Err(format!("{now} units, {before} before, {steps} steps")),
-                }
+            eventually("the memory is back", || match heap_units() {
+                now if now == before => Ok(()),
+                now => Err(format!("{now} units, {before} before, {steps} steps")),
             });
         }
     }
     println!("  ({points} points among {whole} instructions)");
     check_usable(&pool);
-    eventually("the memory is back", || {
-        match family.arena().heap_usage(family).used {
-            now if now == before => Ok(()),
-            now => Err(format!("{now} units, {before} before")),
-        }
+    eventually("the memory is back", || match heap_units() {
+        now if now == before => Ok(()),
+        now => Err(format!("{now} units, {before} before")),
     });
 }

@@ -2,8 +2,8 @@
 //!
 //! A process rather than a thread, so that the tests can fork a program with one thread.
 
-use std::io::{PipeReader, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::Write;
+use std::os::fd::AsFd;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags};
@@ -66,8 +66,7 @@ pub(crate) fn watch(arguments: &[String]) {
     let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else {
         return;
     };
-    let line: PipeReader =
-        OwnedFd::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap()).into();
+    let line = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
     let mut test: Option<String> = None;
     loop {
         let mut polled = [

@@ -29,7 +29,7 @@ use crate::member::MemberId;
 use crate::panic;
 use crate::protocol::{self, Request, Wait};
 use crate::status::ExitStatus;
-use crate::sys::{self, SignalMask};
+use crate::sys::{self, ChildAction, SignalMask};
 
 /// The minder's pid, in the process that has to reap it.
 #[derive(Debug)]
@@ -154,6 +154,7 @@ fn mind<R: Serialize>(
 ) -> ! {
     let me = rustix::process::getpid();
     let _ = rustix::process::set_child_subreaper(Some(me));
+    let action = ChildAction::set_default();
     let events = sys::child_events();
     // SAFETY: the minder has one thread.
     let forked = unsafe { sys::fork() };
@@ -165,6 +166,7 @@ fn mind<R: Serialize>(
     let (child, events) = match (forked, events) {
         (Ok(None), _) => {
             drop((socket, report));
+            action.restore();
             be_born(family, me, id, plan, child_socket, mask, function)
         }
         (Ok(Some(child)), Ok(events)) => (child, events),

@@ -155,9 +155,6 @@ impl Supervisor {
         {
             sys::exit_now(1);
         }
-        for signal in super::IGNORED {
-            sys::default_signal(signal);
-        }
         sys::unblock_signals();
         let _ = rustix::process::setrlimit(Resource::Nofile, self.descriptor_limit);
         // The supervisor's hook ends the process.

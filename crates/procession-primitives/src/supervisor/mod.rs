@@ -47,13 +47,15 @@ const SILENCE: Timespec = Timespec {
     tv_nsec: 10_000_000,
 };
 
-/// Signals for whole groups of processes: the program decides, and the supervisor follows it.
-const IGNORED: [i32; 5] = [
+/// Signals for whole groups of processes, on which the program decides. Blocked and not ignored:
+/// one that is sent to a new process before it has come to life takes effect when it has.
+/// `SIGCHLD` is read from a descriptor.
+const BLOCKED: [i32; 5] = [
     libc::SIGINT,
     libc::SIGTERM,
     libc::SIGHUP,
     libc::SIGQUIT,
-    libc::SIGPIPE,
+    libc::SIGCHLD,
 ];
 
 /// A named segment to be removed when its creator dies.
@@ -100,7 +102,8 @@ fn serve(descriptors: &[RawFd]) -> io::Result<()> {
     sys::close_all_but(&mut descriptors.to_vec());
     // A panic must not close the lines before the kernel marks this process dead.
     std::panic::set_hook(Box::new(|_| sys::exit_now(101)));
-    sys::reset_signals(&IGNORED);
+    sys::reset_signals(&BLOCKED);
+    sys::ignore_signal(libc::SIGPIPE);
     let _ = rustix::thread::set_name(c"procession");
     let me = rustix::process::getpid();
     rustix::process::set_child_subreaper(Some(me))?;
@@ -114,7 +117,6 @@ fn serve(descriptors: &[RawFd]) -> io::Result<()> {
     );
     sys::mark_on_death(life)?;
     surroundings::publish(arena);
-    sys::block_child_signal();
     let mut supervisor = Supervisor {
         family,
         exe,

@@ -246,12 +246,13 @@ fn find_supervisor() -> Option<u32> {
 }
 
 /// Kills its supervisor while its processes have descendants, and goes on.
+#[allow(clippy::zombie_processes, reason = "the sleeper is left to itself")]
 fn unsupervised(_: &[String]) -> ExitCode {
     let mut ear = Ear::new();
     let process = Process::spawn(
         |bell| {
             let mut sleeper = std::process::Command::new("setsid");
-            let _child = sleeper.args(["sleep", "1000"]).spawn().unwrap();
+            sleeper.args(["sleep", "1000"]).spawn().unwrap();
             ring(bell);
             os::sleep_for_ever();
         },

@@ -147,6 +147,10 @@ fn run_all(cases: Vec<Case>) -> (usize, usize) {
     if cases.is_empty() {
         return (0, 0);
     }
+    // Whoever started this program may have ignored them, for itself.
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        os::set_default(signal);
+    }
     let marker = format!("{}-{}", std::process::id(), rustix_nanos());
     os::set_variable(MARKER, &marker);
     let mut dog = Watchdog::start(&format!("{MARKER}={marker}"));
