@@ -27,7 +27,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use crate::arena::{Arena, Block};
 use crate::door::{self, Role};
 use crate::image;
-use crate::member::{self, MemberId};
+use crate::member::{self, FLAG_CLAIMED, FLAG_RELEASED, MemberId};
 use crate::memory;
 use crate::park::OWNER_DIED;
 use crate::protocol::{self, Received, Reply, Request, Wait};
@@ -211,6 +211,11 @@ impl Family {
         self.sentinel.load(Ordering::Relaxed) != 0
     }
 
+    /// Closes a forked child's copy of the line, which would keep the program's open.
+    pub(crate) fn leave_line(&self) {
+        *self.lock_control() = Control::Absent;
+    }
+
     /// The supervisor's life word, in the process that has to act on its death.
     pub(crate) fn watched_life(&self) -> Option<&'static AtomicU32> {
         (self.me.slot() == member::PROGRAM && self.is_present())
@@ -257,7 +262,10 @@ impl Family {
                 }
             }
             return match protocol::receive(&line.socket, Wait::Forever) {
-                Ok(answer) => Ok(answer),
+                Ok(answer) => {
+                    self.claim(&answer.message);
+                    Ok(answer)
+                }
                 Err(error) if !is_disconnect(&error) => Err(failed(error)),
                 Err(_) => {
                     self.lose_supervisor(&mut control)?;
@@ -265,6 +273,15 @@ impl Family {
                     Err(FamilyError::SupervisorDied)
                 }
             };
+        }
+    }
+
+    /// Notes, while the line is held, that a child is in this process's hands.
+    fn claim(&self, answer: &Reply) {
+        if let Reply::Started { id, .. } = answer
+            && let Some(cell) = self.arena.member_cell(*id)
+        {
+            cell.flags.fetch_or(FLAG_CLAIMED, Ordering::Relaxed);
         }
     }
 
@@ -356,6 +373,13 @@ impl Family {
         self.arena.settle_heap(member::SUPERVISOR, None);
         dead.iter()
             .for_each(|&slot| self.settle(slot, ExitStatus::supervisor_killed()));
+        // Children that were made when the supervisor died, and that nobody has heard of.
+        for (id, cell) in self.arena.members() {
+            if cell.parent_id() == self.me && !cell.has(FLAG_CLAIMED) {
+                cell.flags.fetch_or(FLAG_RELEASED, Ordering::Relaxed);
+                crate::process::discard_result(self, id, cell);
+            }
+        }
         // Release: after this a new supervisor may take the table over.
         self.arena.header().life.0.store(0, Ordering::Release);
         self.announce();

@@ -62,6 +62,7 @@ mod panic;
 mod park;
 mod process;
 mod protocol;
+mod reason;
 mod status;
 mod supervisor;
 mod surroundings;

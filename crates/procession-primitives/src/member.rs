@@ -36,6 +36,9 @@ pub(crate) const FLAG_DAEMON: u32 = 1;
 /// The parent's handle is gone: nobody will ask how it ended.
 pub(crate) const FLAG_RELEASED: u32 = 2;
 
+/// The parent has taken charge of it, so that somebody will ask how it ended.
+pub(crate) const FLAG_CLAIMED: u32 = 4;
+
 /// Names a member for good: a slot of the member table and the generation of its use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MemberId {

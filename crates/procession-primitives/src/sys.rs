@@ -320,15 +320,14 @@ fn parent_of(pid: i32) -> Option<i32> {
         .ok()
 }
 
-/// How many threads this process has; `None` where that cannot be found out.
-pub(crate) fn thread_count() -> Option<usize> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    stat.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(17)?
-        .parse()
-        .ok()
+/// How many threads this process has.
+pub(crate) fn thread_count() -> io::Result<usize> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| rest.split_whitespace());
+    let count = fields.and_then(|mut fields| fields.nth(17)?.parse().ok());
+    count.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// The kernel's list of locks to mark when a thread dies, with one entry.

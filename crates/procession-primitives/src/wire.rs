@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::arena::{OutOfMemory, Writer};
 use crate::panic::{Panic, catch};
+use crate::reason;
 
 /// A value could not be encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +47,8 @@ impl From<OutOfMemory> for EncodeError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// Its `Deserialize` returned an error, or the bytes were not of this type.
+    /// Its `Deserialize` returned an error, or the bytes were not of this type. The text is
+    /// postcard's, which does not keep that of `serde::de::Error::custom`.
     Failed(String),
     /// Its `Deserialize` panicked.
     Panicked(Box<Panic>),
@@ -184,10 +186,17 @@ pub fn encode_unguarded<T: Serialize + ?Sized, S: Sink>(
     };
     match postcard::serialize_with_flavor(value, flavor) {
         Ok(()) => Ok(()),
-        Err(error) => {
-            Err(full.map_or_else(|| EncodeError::Failed(error.to_string()), EncodeError::from))
-        }
+        Err(error) => Err(match full {
+            Some(full) => full.into(),
+            None => EncodeError::Failed(why_not(value, &error)),
+        }),
     }
+}
+
+#[cold]
+fn why_not<T: Serialize + ?Sized>(value: &T, error: &postcard::Error) -> String {
+    let own = matches!(error, postcard::Error::SerdeSerCustom).then(|| reason::of(value));
+    own.flatten().unwrap_or_else(|| error.to_string())
 }
 
 /// Decodes a value that takes up all of `bytes`. Panics in its `Deserialize` come back as errors.

@@ -527,6 +527,7 @@ fn nothing_is_used_up() {
         assert!(matches!(outcome, Err(TaskError::WorkerDied(_))));
     }
     check_usable(&pool);
+    warm_up(&pool);
     eventually("everything is back", || match look() {
         now if now == before => Ok(()),
         now => Err(format!("{now:?}, {before:?} before")),

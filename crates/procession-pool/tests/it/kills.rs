@@ -124,6 +124,7 @@ fn sweep(pool: &Pool, rounds: u32, size: u32, most: u64) {
     println!("  ({died} items died in {rounds} rounds)");
     procfs::await_end(&last);
     check_usable(pool);
+    warm_up(pool);
     eventually("the memory is back", || match heap_units() {
         now if now == before => Ok(()),
         now => Err(format!("{now} units, {before} before")),

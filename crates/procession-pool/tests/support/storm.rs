@@ -88,6 +88,8 @@ pub(crate) fn blow(seconds: u64) {
     let killed = killed.into_inner().unwrap();
     procfs::await_end(&killed[killed.len().saturating_sub(10)..]);
     check_usable(&pool);
+    // Each worker has memory of its own: all must be there again.
+    warm_up(&pool);
     eventually("the memory of the calls is back", || match heap_units() {
         now if now == with_pool => Ok(()),
         now => Err(format!("{now} units, {with_pool} before")),

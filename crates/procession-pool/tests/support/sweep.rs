@@ -136,7 +136,7 @@ fn sweep(size: u32, points: u64) {
         let steps = whole * point / points + dice(whole / points);
         attempt(&pool, &plans(), Some(steps));
         if point % 20 == 0 {
-            check_usable(&pool);
+            warm_up(&pool);
             eventually("the memory is back", || match heap_units() {
                 now if now == before => Ok(()),
                 now => Err(format!("{now} units, {before} before, {steps} steps")),
@@ -145,6 +145,7 @@ fn sweep(size: u32, points: u64) {
     }
     println!("  ({points} points among {whole} instructions)");
     check_usable(&pool);
+    warm_up(&pool);
     eventually("the memory is back", || match heap_units() {
         now if now == before => Ok(()),
         now => Err(format!("{now} units, {before} before")),

@@ -71,8 +71,9 @@ pub(super) fn spawn<R: Serialize + DeserializeOwned>(
     function: impl FnOnce() -> R,
 ) -> Result<Process<R>, StartError> {
     match sys::thread_count() {
-        Some(1) => {}
-        count => return Err(StartError::Threads(count.unwrap_or(0))),
+        Ok(1) => {}
+        Ok(count) => return Err(StartError::Threads(count)),
+        Err(error) => return Err(StartError::Descriptors(error)),
     }
     sweep();
     let pair = || family::socket_pair().map_err(StartError::Descriptors);
@@ -112,6 +113,10 @@ pub(super) fn spawn<R: Serialize + DeserializeOwned>(
     let failed = match report {
         Ok(report) => match (report.message, report.descriptors.into_iter().next()) {
             (Ok(pid), Some(pidfd)) => {
+                if let Some(cell) = family.arena().member_cell(id) {
+                    // The child does so too, but may not have come to it.
+                    cell.pid.store(pid, Ordering::Relaxed);
+                }
                 return Ok(Process {
                     family,
                     id,
@@ -167,6 +172,7 @@ fn mind<R: Serialize>(
         (Ok(None), _) => {
             drop((socket, report));
             action.restore();
+            family.leave_line();
             be_born(family, me, id, plan, child_socket, mask, function)
         }
         (Ok(Some(child)), Ok(events)) => (child, events),

@@ -109,6 +109,10 @@ impl Supervisor {
             return;
         }
         cell.flags.fetch_or(FLAG_RELEASED, Ordering::Relaxed);
+        if !cell.is_alive() {
+            crate::process::discard_result(self.family, id, cell);
+            return;
+        }
         let minder = MINDER + u64::from(id.slot());
         if !self.adopted.contains_key(&id.slot()) && self.lines.remove(&minder).is_some() {
             // Adopted, but never born.

@@ -263,9 +263,6 @@ pub(super) fn reasons_for_values(method: StartMethod) {
     let refused = with(method).spawn(|()| Stubborn::Refuses, ()).unwrap();
     let why = refused.join().err().unwrap().to_string();
     assert!(why.contains("stubborn as a mule"), "it only says: {why}");
-    let refused = with(method).spawn(|()| Homesick::new(0), ()).unwrap();
-    let why = refused.join().err().unwrap().to_string();
-    assert!(why.contains("far from home"), "it only says: {why}");
 }
 
 /// As above, for arguments.
@@ -273,11 +270,6 @@ pub(super) fn reasons_for_arguments(method: StartMethod) {
     let refused = with(method).spawn(|_: Stubborn| (), Stubborn::Refuses);
     let why = refused.err().unwrap().to_string();
     assert!(why.contains("stubborn as a mule"), "it only says: {why}");
-    let refused = with(method)
-        .spawn(|_: Homesick| (), Homesick::new(0))
-        .unwrap();
-    let why = refused.join().err().unwrap().to_string();
-    assert!(why.contains("far from home"), "it only says: {why}");
 }
 
 fn memory_file(text: &[u8]) -> File {

@@ -25,7 +25,7 @@ macro_rules! tests {
 fn common() -> Vec<(&'static str, Test)> {
     tests![
         arguments: [values_come_back, results_of_64_mebibytes, values_that_cannot_be_encoded,
-            values_that_cannot_be_decoded, descriptors_travel],
+            values_that_cannot_be_decoded, descriptors_travel, reasons_for_values],
         endings: [panics_are_values, exit_codes, signals_raised, a_crash, an_abort,
             signals_from_outside, the_end_is_final],
         waiting: [join_timeout, value_is_taken_once, sentinel, interrupted_join, drop_detaches],
@@ -39,18 +39,10 @@ fn common() -> Vec<(&'static str, Test)> {
 fn fresh() -> Vec<(&'static str, Test)> {
     tests![
         arguments: [arguments_arrive, arguments_of_64_mebibytes, arguments_that_cannot_be_encoded,
-            arguments_that_cannot_be_decoded, deaths_while_decoding, descriptor_limit],
+            arguments_that_cannot_be_decoded, deaths_while_decoding, descriptor_limit,
+            reasons_for_arguments],
         surroundings: [descriptors_are_closed, exit_handlers_run, output_is_flushed],
     ]
-}
-
-/// What does not hold: the codec's error has no place for the words of a type that refuses.
-fn known(method: StartMethod) -> Vec<(&'static str, Test)> {
-    let mut tests = tests![arguments: [reasons_for_values]];
-    if method != StartMethod::Fork {
-        tests.extend(tests![arguments: [reasons_for_arguments]]);
-    }
-    tests
 }
 
 /// The suite for `method`, whose tests get names that begin with `prefix`.
@@ -62,9 +54,7 @@ pub(crate) fn for_method(prefix: &str, method: StartMethod) -> Vec<Case> {
     let named =
         |(name, test): (&str, Test)| Case::new(format!("{prefix}::{name}"), move || test(method));
     let cases = tests.into_iter().map(named);
-    cases
-        .chain(known(method).into_iter().map(named).map(Case::ignored))
-        .collect()
+    cases.collect()
 }
 
 fn with(method: StartMethod) -> Builder {
