@@ -44,3 +44,7 @@ pub use procession_primitives::*;
 
 #[cfg(feature = "pool")]
 pub use procession_pool::{MAX_WORKERS, Pool, PoolError, TaskError, View, python_chunksize};
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}
