@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use procession_primitives::{BlockId, Death, Family, News, Phase, Process, StartError};
+use procession_primitives::{
+    BlockId, Death, Family, FamilyError, News, Phase, Process, StartError,
+};
 
 use crate::TaskError;
 use crate::cell::{Cell, Kind, WorkerIndex};
@@ -159,14 +161,15 @@ impl Crew {
             .all(|worker| !worker.is_alive())
     }
 
-    /// Process ids of the workers.
+    /// Process ids of the living workers.
     pub(crate) fn pids(&self) -> Vec<u32> {
-        self.lock()
+        let state = self.lock();
+        let living = state
             .workers
             .iter()
             .flatten()
-            .map(Process::pid)
-            .collect()
+            .filter(|worker| worker.is_alive());
+        living.map(Process::pid).collect()
     }
 
     /// Ends every worker now, and waits until they are gone.
@@ -214,11 +217,17 @@ fn end(workers: &[Option<Process<()>>]) {
 }
 
 fn hire(place: Place, index: WorkerIndex) -> Result<Process<()>, StartError> {
-    let builder = Process::builder()
-        .name(format!("PoolWorker-{}", index + 1))
-        .daemon(true);
-    let builder = builder.ignore_interrupts(true);
-    builder.spawn(worker::work, (place, index))
+    let start = || {
+        let name = format!("PoolWorker-{}", index + 1);
+        let builder = Process::builder().name(name).daemon(true);
+        let builder = builder.ignore_interrupts(true);
+        builder.spawn(worker::work, (place, index))
+    };
+    match start() {
+        // If it had made a worker, that one has died with it: ask the next supervisor.
+        Err(StartError::Family(FamilyError::SupervisorDied)) => start(),
+        started => started,
+    }
 }
 
 impl State {

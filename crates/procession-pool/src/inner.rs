@@ -84,9 +84,12 @@ impl Inner {
         self.shared.offer(index)
     }
 
-    /// Takes a free cell.
-    pub(crate) fn try_take_cell(&self) -> Option<u32> {
+    /// Takes a free cell, if more than `reserve` are free.
+    pub(crate) fn try_take_cell(&self, reserve: usize) -> Option<u32> {
         let mut free = lock(&self.free);
+        if free.len() <= reserve {
+            return None;
+        }
         let index = free.pop()?;
         // Under the lock: only grows.
         self.shared
@@ -104,7 +107,7 @@ impl Inner {
             let news = self.shared.family.news();
             let seen = freed.load(Ordering::Acquire);
             self.sweep();
-            if let Some(index) = self.try_take_cell() {
+            if let Some(index) = self.try_take_cell(0) {
                 return Ok(index);
             }
             self.attend(news);

@@ -18,6 +18,9 @@ use crate::record::{Records, Tag};
 
 /// Most tasks of one call that are with the workers at once.
 const WINDOW_TASKS: usize = 512;
+/// Cells that calls which have tasks with the workers leave to those that have none: iterators
+/// that use the pool wait for a cell while their own call cannot give any back.
+const RESERVE: usize = 512;
 /// Most encoded bytes of one call that are with the workers at once, unless one item alone is
 /// larger.
 const WINDOW_BYTES: u64 = 64 << 20;
@@ -163,7 +166,8 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<'_, I> {
             {
                 return Ok(());
             }
-            let index = match self.pool.try_take_cell() {
+            let reserve = if outstanding > 0 { RESERVE } else { 0 };
+            let index = match self.pool.try_take_cell(reserve) {
                 Some(index) => index,
                 // Our own tasks will free cells.
                 None if outstanding > 0 => return Ok(()),

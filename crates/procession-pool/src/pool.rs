@@ -82,7 +82,7 @@ impl Pool {
         self.inner.workers
     }
 
-    /// Process ids of the present workers.
+    /// Process ids of the present workers. One that has died is replaced when a call needs it.
     #[must_use]
     pub fn worker_pids(&self) -> Vec<u32> {
         self.inner.crew.pids()
@@ -211,8 +211,8 @@ impl Pool {
         Ok(self.inner.join(Instant::now().checked_add(timeout)))
     }
 
-    /// Kills the workers now, with whatever they run. Calls that wait get
-    /// [`TaskError::NoWorkers`].
+    /// Kills the workers now, with whatever they run. Items that were running fail with
+    /// [`TaskError::WorkerDied`], those that had not begun with [`TaskError::Closed`].
     pub fn terminate(&self) {
         self.inner.terminate();
     }

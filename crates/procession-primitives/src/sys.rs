@@ -191,10 +191,11 @@ pub(crate) unsafe fn own(fd: RawFd) -> io::Result<OwnedFd> {
 
 /// Gives all signals their default disposition, and then blocks just `blocked`.
 ///
-/// This process was started with all of them blocked, so none slips through.
+/// Apart from those of std, which tell of a stack overflow. This process was started with all of
+/// them blocked, so none slips through.
 pub(crate) fn reset_signals(blocked: &[c_int]) {
     for signal in 1..=64 {
-        if signal != libc::SIGKILL && signal != libc::SIGSTOP {
+        if ![libc::SIGKILL, libc::SIGSTOP, libc::SIGSEGV, libc::SIGBUS].contains(&signal) {
             set_disposition(signal, libc::SIG_DFL);
         }
     }

@@ -1,8 +1,8 @@
 //! Many callers of one pool, many pools, pools within pools, iterators with a life of their own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Barrier;
 use std::thread;
+use std::time::Duration;
 
 use procession_pool::Pool;
 
@@ -237,17 +237,19 @@ fn iterator_uses_the_pool() {
 
 /// Every caller has as much on the way as it may, and then its iterator wants to use the pool.
 fn iterators_that_want_cells() {
-    const CALLERS: usize = 5;
+    const CALLERS: u32 = 4;
     let pool = Pool::with_workers(2).unwrap();
-    let gate = ledger::reserve(1);
-    let full = Barrier::new(CALLERS);
+    let words = ledger::reserve(3);
+    let (gate, taken, full) = (words, words + 1, words + 2);
     thread::scope(|scope| {
         for _ in 0..CALLERS {
             scope.spawn(|| {
                 let items = (0..600_u32).map(|n| {
-                    if n == 400 {
-                        full.wait();
-                        ledger::set(gate, 1);
+                    ledger::note(taken);
+                    // With 2 cells more for each, that makes 2048.
+                    if n == 510 {
+                        ledger::note(full);
+                        ledger::wait(gate);
                         assert_eq!(pool.apply(|n: u32| n, n).unwrap(), n);
                     }
                     (gate, n)
@@ -260,6 +262,14 @@ fn iterators_that_want_cells() {
                 assert!(found.into_iter().eq(0..600));
             });
         }
+        // Until all have got there, or the pool has stopped them earlier.
+        let mut before = 0;
+        ledger::wait(taken);
+        while ledger::get(full) < CALLERS && before != ledger::get(taken) {
+            before = ledger::get(taken);
+            thread::sleep(Duration::from_millis(200));
+        }
+        ledger::set(gate, 1);
     });
     check_usable(&pool);
 }

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use rustix::time::Timespec;
 
-use super::{os, procfs};
+use super::{ledger, os, procfs};
 
 /// First argument of the watchdog process.
 pub(crate) const ROLE: &str = "--be-the-watchdog";
@@ -100,5 +100,6 @@ fn strike(program: u32, marker: &str, test: &str) {
     for pid in family {
         os::send(pid, Signal::KILL);
     }
+    ledger::remove();
     std::process::exit(101);
 }
