@@ -29,7 +29,7 @@ use crate::door::{self, Role};
 use crate::image;
 use crate::member::{self, FLAG_CLAIMED, FLAG_RELEASED, MemberId};
 use crate::memory;
-use crate::park::OWNER_DIED;
+use crate::park::{self, OWNER_DIED};
 use crate::protocol::{self, Received, Reply, Request, Wait};
 use crate::status::ExitStatus;
 use crate::sys;
@@ -261,7 +261,10 @@ impl Family {
                     continue;
                 }
             }
-            return match protocol::receive(&line.socket, Wait::Forever) {
+            // A fork takes about as long as a sleep and a wake-up.
+            park::spin(|| wait_readable(&line.socket, Duration::ZERO).ok());
+            let received = protocol::receive(&line.socket, Wait::Forever);
+            return match received {
                 Ok(answer) => {
                     self.claim(&answer.message);
                     Ok(answer)

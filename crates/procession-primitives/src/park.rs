@@ -33,6 +33,26 @@ pub(crate) use futex::{OWNER_DIED, WAITERS};
 /// Longest sleep where the kernel can only watch one word: how late news may be there.
 const PLAIN_LIMIT: Duration = Duration::from_millis(50);
 
+/// How long to look before sleeping where something is expected soon: a fork, or a process's end.
+/// Each takes less than that, and a sleep and a wake-up on an idle processor as long again.
+const SPIN: Duration = Duration::from_micros(300);
+
+/// Looks for an answer for a short while, letting others run in between.
+///
+/// For what takes about as long as a sleep and a wake-up, to be followed by a sleep.
+pub(crate) fn spin<T>(mut ready: impl FnMut() -> Option<T>) -> Option<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ready() {
+            return Some(answer);
+        }
+        if start.elapsed() >= SPIN {
+            return None;
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// What had happened in the family at some moment: see [`Family::news`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct News(u32);

@@ -29,6 +29,7 @@ pub use info::{ProcessInfo, active_children, current_process, parent_process};
 use crate::arena::BlockId;
 use crate::family::Family;
 use crate::member::{FLAG_RELEASED, MemberCell, MemberId, MemberState};
+use crate::park;
 use crate::status::ExitStatus;
 
 /// A process of this program, and the value of type `R` that it will give.
@@ -206,6 +207,11 @@ impl<R> Process<R> {
         let Some(cell) = self.family.arena().member_cell(self.id) else {
             return self.try_wait();
         };
+        if deadline.is_none()
+            && let Some(status) = park::spin(|| self.try_wait())
+        {
+            return Some(status);
+        }
         self.family.wait_for(&cell.state, deadline, || {
             let state = cell.state.load(Ordering::Acquire);
             self.try_wait().ok_or(state)

@@ -231,18 +231,15 @@ impl Supervisor {
             )
         };
         let arena = self.family.arena();
-        let first = member::PROGRAM + 1;
-        let count = MAX_MEMBERS as u32 - first;
-        let (slot, cell) = (0..count)
-            .map(|step| first + (self.rover + step) % count)
+        // The lowest one: whoever walks the table walks as little of it as possible.
+        let (slot, cell) = (member::PROGRAM + 1..MAX_MEMBERS as u32)
             .find_map(|slot| {
-                arena
-                    .member(slot)
-                    .filter(|cell| is_spare(arena, cell))
-                    .map(|cell| (slot, cell))
+                Some((
+                    slot,
+                    arena.member(slot).filter(|cell| is_spare(arena, cell))?,
+                ))
             })
             .ok_or_else(full)?;
-        self.rover = slot + 1 - first;
         let last = MemberId::new(slot, cell.generation.load(Ordering::Relaxed));
         if cell.state.load(Ordering::Relaxed) != member::FREE {
             process::discard_result(self.family, last, cell);

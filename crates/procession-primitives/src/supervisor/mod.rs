@@ -82,8 +82,6 @@ struct Supervisor {
     silent: Vec<u32>,
     /// The limit on descriptors that members get, as the program had it.
     descriptor_limit: Rlimit,
-    /// Where the last search for a free slot ended.
-    rover: u32,
     /// Counted up to the last death by `SIGKILL`; not yet at the start, which it would slow down.
     oom_kills: Option<OomKills>,
 }
@@ -128,7 +126,6 @@ fn serve(descriptors: &[RawFd]) -> io::Result<()> {
         segments: HashMap::new(),
         silent: Vec::new(),
         descriptor_limit: raise_descriptor_limit(),
-        rover: member::PROGRAM,
         oom_kills: None,
     };
     supervisor.watch(&supervisor.events, CHILDREN)?;
@@ -177,20 +174,34 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Waits for something to do: names of what is ready, or nothing if there was time for less
+    /// urgent things.
+    fn next_events(&self) -> Vec<u64> {
+        let now = Timespec::default();
+        let mut space = [MaybeUninit::<epoll::Event>::uninit(); 64];
+        let mut ready = |timeout| match epoll::wait(&self.epoll, &mut space, timeout) {
+            Ok((ready, _)) => ready.iter().map(|event| event.data.u64()).collect(),
+            Err(_) => Vec::new(),
+        };
+        if !self.silent.is_empty() {
+            // A member is about to end: that takes less than a sleep and a wake-up.
+            let soon = park::spin(|| Some(ready(Some(&now))).filter(|names| !names.is_empty()));
+            if let Some(names) = soon {
+                return names;
+            }
+        }
+        let quiet = self.silent.is_empty() && self.oom_kills.is_some();
+        ready((!quiet).then_some(&SILENCE))
+    }
+
     /// Serves until the program ends.
     fn work(&mut self) {
-        let mut space = [MaybeUninit::<epoll::Event>::uninit(); 64];
         loop {
-            let quiet = self.silent.is_empty() && self.oom_kills.is_some();
-            let timeout = (!quiet).then_some(&SILENCE);
-            let Ok((ready, _)) = epoll::wait(&self.epoll, &mut space, timeout) else {
-                continue;
-            };
-            if ready.is_empty() {
+            let names = self.next_events();
+            if names.is_empty() {
                 self.look_at_silent();
                 self.oom_kills.get_or_insert_with(sys::oom_kills);
             }
-            let names: Vec<u64> = ready.iter().map(|event| event.data.u64()).collect();
             for name in names {
                 match name {
                     PROGRAM_END => return,
@@ -250,9 +261,14 @@ impl Supervisor {
         let mut space = [0_u8; 128];
         while rustix::io::read(&self.events, &mut space).is_ok_and(|read| read == space.len()) {}
         let mut ended = Vec::new();
-        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            ended.push((pid, status));
-        }
+        // Whether anybody is left who could be an orphan.
+        let others = loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some(death)) => ended.push(death),
+                Ok(None) => break true,
+                Err(_) => break false,
+            }
+        };
         for (pid, _) in &ended {
             // First forget the dead, so that the search below finds orphans only.
             if let Some(&slot) = self.children.get(&pid.as_raw_nonzero().get()) {
@@ -265,7 +281,7 @@ impl Supervisor {
                 Some((self.children.remove(&pid.as_raw_nonzero().get())?, *status))
             })
             .collect();
-        if !ended.is_empty() {
+        if others && !ended.is_empty() {
             self.kill_orphans();
         }
         for (slot, status) in dead {
