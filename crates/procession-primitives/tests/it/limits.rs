@@ -19,12 +19,15 @@ pub(crate) const PROGRAMS: &[(&str, crate::life::Run)] = &[
     ("no_descriptor", no_descriptor),
     ("supervisors_descriptors", supervisors_descriptors),
     ("works", works),
+    ("lacks_a_call", lacks_a_call),
+    ("does_without_a_call", does_without_a_call),
 ];
 
 pub(crate) fn cases() -> Vec<Case> {
     cases![limits:
         no_more_processes, no_process_at_all, no_more_descriptors, no_descriptor_for_the_answer,
         no_more_descriptors_in_the_supervisor, little_address_space, small_files, other_user,
+        calls_that_are_needed, calls_that_can_be_done_without,
     ]
     .into()
 }
@@ -337,4 +340,43 @@ fn small_files() {
     let text = String::from_utf8_lossy(&status.stderr);
     assert_eq!(status.status.code(), Some(101), "{text}");
     assert!(text.contains("shared memory for the family"), "{text}");
+}
+
+/// What the library cannot work without: the error says which, and nothing is left.
+fn calls_that_are_needed() {
+    let calls = [
+        libc::SYS_memfd_create,
+        libc::SYS_pidfd_open,
+        libc::SYS_execveat,
+    ];
+    for call in calls {
+        Program::start("lacks_a_call", &[&call.to_string()]).succeed();
+    }
+}
+
+fn lacks_a_call(arguments: &[String]) -> ExitCode {
+    os::without_call(arguments[0].parse().unwrap());
+    match Process::spawn(|n: u64| n, 1) {
+        Err(StartError::Family(FamilyError::System(_, error))) => {
+            same("error", error.raw_os_error(), Some(libc::ENOSYS));
+        }
+        other => panic!("{other:?}"),
+    }
+    ExitCode::SUCCESS
+}
+
+/// What newer kernels, or those without a sandbox, have besides.
+fn calls_that_can_be_done_without() {
+    for call in [libc::SYS_futex_waitv, libc::SYS_close_range] {
+        Program::start("does_without_a_call", &[&call.to_string()]).succeed();
+    }
+}
+
+fn does_without_a_call(arguments: &[String]) -> ExitCode {
+    os::without_call(arguments[0].parse().unwrap());
+    FRESH.into_iter().for_each(check);
+    let process = Process::spawn(|()| -> () { os::sleep_for_ever() }, ()).unwrap();
+    process.kill().unwrap();
+    same("signal", process.wait().signal().map(Into::into), Some(9));
+    ExitCode::SUCCESS
 }

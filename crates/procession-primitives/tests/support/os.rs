@@ -164,3 +164,30 @@ pub(crate) fn exit_code_of(pid: u32) -> i32 {
     assert!(libc::WIFEXITED(status), "wait status {status:#x}");
     libc::WEXITSTATUS(status)
 }
+
+/// Takes system call `number` away from this process and all that it starts, as an old kernel or
+/// a sandbox would.
+pub(crate) fn without_call(number: libc::c_long) {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let mut steps = [
+        // The number is the first field of what the filter sees.
+        step(LOAD, 0, 0, 0),
+        step(IF_EQUAL, 0, 1, number as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog {
+        len: steps.len() as u16,
+        filter: steps.as_mut_ptr(),
+    };
+    // SAFETY: plain numbers.
+    let closed = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    assert_eq!(closed, 0);
+    let mode = libc::SECCOMP_MODE_FILTER;
+    // SAFETY: the filter lives until the call returns.
+    let filtered = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter) };
+    assert_eq!(filtered, 0, "{}", std::io::Error::last_os_error());
+}
