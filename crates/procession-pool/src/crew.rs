@@ -161,15 +161,10 @@ impl Crew {
             .all(|worker| !worker.is_alive())
     }
 
-    /// Process ids of the living workers.
+    /// Process ids of the workers.
     pub(crate) fn pids(&self) -> Vec<u32> {
         let state = self.lock();
-        let living = state
-            .workers
-            .iter()
-            .flatten()
-            .filter(|worker| worker.is_alive());
-        living.map(Process::pid).collect()
+        state.workers.iter().flatten().map(Process::pid).collect()
     }
 
     /// Ends every worker now, and waits until they are gone.

@@ -82,7 +82,7 @@ impl Pool {
         self.inner.workers
     }
 
-    /// Process ids of the present workers. One that has died is replaced when a call needs it.
+    /// Process ids of the workers. One that has died is among them until a call replaces it.
     #[must_use]
     pub fn worker_pids(&self) -> Vec<u32> {
         self.inner.crew.pids()
