@@ -30,10 +30,12 @@ use crate::wire::{self, Sink};
 #[non_exhaustive]
 pub enum StartMethod {
     /// The supervisor, a small single-threaded copy of the program's executable, forks itself:
-    /// about 0.15 ms, whatever the program holds. Statics are as at the start of the program.
+    /// a fraction of a millisecond, whatever the program holds. Statics are as at the program's
+    /// start.
     #[default]
     ForkServer,
-    /// The executable is started afresh: about 1 ms. Strictest isolation, a new memory layout.
+    /// The executable is started afresh: one or two milliseconds. Strictest isolation, a new
+    /// memory layout.
     Spawn,
     /// The calling process itself is forked, and its memory inherited (copy on write). Refused
     /// when the process has more than one thread. The time grows with the memory in use.

@@ -14,7 +14,7 @@ use crate::death;
 use crate::support::gate::{Bell, Ear, Entrance, Gate, pass, ring};
 use crate::support::program::Program;
 use crate::support::runner::{Case, cases};
-use crate::support::{eventually, os, procfs, runner};
+use crate::support::{eventually, os, procfs, runner, same};
 
 pub(crate) const PROGRAMS: &[(&str, crate::life::Run)] = &[("unsupervised", unsupervised)];
 
@@ -23,7 +23,7 @@ pub(crate) fn cases() -> Vec<Case> {
         supervisor_killed, supervisor_killed_while_idle, supervisor_stopped_and_killed,
         supervisor_ignores_other_signals, supervisor_killed_in_a_storm,
         processes_killed_in_a_storm, killed_at_every_moment, latency,
-        many_threads, starter_ends_first, join_from_many_threads, nested_deaths,
+        many_threads, garbage_on_the_line, starter_ends_first, join_from_many_threads, nested_deaths,
     ]
     .into();
     // A supervisor that is killed takes its processes with it, but not what they have started.
@@ -451,4 +451,36 @@ fn nested_deaths() {
             units => Err(format!("{units} units are used")),
         }
     });
+}
+
+/// F60: who writes garbage to the supervisor is ended, and nobody else feels it.
+fn garbage_on_the_line() {
+    let bystander = Process::builder().daemon(true);
+    let bystander = bystander.spawn(|()| os::sleep_for_ever(), ()).unwrap();
+    for junk in [vec![0xff_u8; 9], vec![1], vec![7; 60_000]] {
+        let writer = Process::spawn(
+            |junk: Vec<u8>| {
+                let is_socket = |fd: &i32| {
+                    let link = std::fs::read_link(format!("/proc/self/fd/{fd}"));
+                    link.is_ok_and(|link| link.to_string_lossy().starts_with("socket:"))
+                };
+                for fd in (3..64).filter(is_socket) {
+                    // Never reading an answer, until the other side is gone.
+                    while os::write_to(fd, &junk) {}
+                }
+                os::sleep_for_ever();
+            },
+            junk,
+        );
+        let status = writer.unwrap().wait();
+        same("signal", status.signal().map(i32::from), Some(9));
+        same(
+            "value",
+            Process::spawn(|n: u64| n, 1).unwrap().join().unwrap(),
+            1,
+        );
+    }
+    assert!(bystander.is_alive());
+    bystander.kill().unwrap();
+    bystander.wait();
 }
