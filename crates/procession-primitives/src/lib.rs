@@ -58,6 +58,7 @@ mod family;
 mod image;
 mod member;
 mod memory;
+mod object;
 mod panic;
 mod park;
 mod process;
@@ -67,6 +68,8 @@ mod status;
 mod supervisor;
 mod surroundings;
 mod sys;
+mod thread;
+mod waiting;
 mod wire;
 
 pub use arena::{Arena, Block, BlockId, HeapUsage, OutOfMemory, Shared, Writer, copy_short};
@@ -76,13 +79,15 @@ pub use family::{Family, FamilyError};
 pub use image::{BuildId, CodeAddress, CodeError, build_id, fn_from_address};
 pub use member::{MemberId, MemberState};
 pub use memory::{SharedMemory, SharedMemoryBuilder, SharedMemoryError};
+pub use object::{Holder, Kind, Object, ObjectError, ObjectId, Passengers, arriving_in, boarding};
 pub use panic::{Panic, PanicLocation, catch, quietly};
-pub use park::{News, wake};
+pub use park::{News, monotonic_micros, wake};
 pub use process::{
     Builder, Death, Phase, Process, ProcessError, ProcessInfo, StartError, StartMethod, Stdio,
     active_children, current_process, parent_process,
 };
 pub use status::ExitStatus;
+pub use waiting::{Wait, Waiting};
 pub use wire::{
     DecodeError, EncodeError, SendFd, Sink, decode, decode_unguarded, encode, encode_unguarded,
 };

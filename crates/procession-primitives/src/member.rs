@@ -38,6 +38,11 @@ pub(crate) const FLAG_RELEASED: u32 = 2;
 
 /// The parent has taken charge of it, so that somebody will ask how it ended.
 pub(crate) const FLAG_CLAIMED: u32 = 4;
+/// The process executes another program now: it lives, but takes no part any more.
+pub(crate) const FLAG_LEFT: u32 = 8;
+
+/// Owner of the blocks that belong to shared objects: no member ever has this slot.
+pub(crate) const OBJECTS: u32 = MAX_MEMBERS as u32;
 
 /// Names a member for good: a slot of the member table and the generation of its use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -48,6 +53,12 @@ pub struct MemberId {
 
 impl MemberId {
     pub(crate) const fn new(slot: u32, generation: u32) -> MemberId {
+        MemberId { slot, generation }
+    }
+
+    /// The member whose [`slot`](Self::slot) and [`generation`](Self::generation) these are.
+    #[must_use]
+    pub const fn from_parts(slot: u32, generation: u32) -> MemberId {
         MemberId { slot, generation }
     }
 
@@ -97,7 +108,8 @@ pub(crate) struct MemberCell {
     pub(crate) result: AtomicU64,
     pub(crate) result_len: AtomicU64,
     name_len: AtomicU32,
-    pad2: AtomicU32,
+    /// How many shared objects the member keeps: a hint that there is something to sweep.
+    pub(crate) keeps: AtomicU32,
     name: [AtomicU8; NAME_LEN],
 }
 
@@ -129,6 +141,17 @@ impl MemberCell {
     /// Whether a process is behind this cell.
     pub(crate) fn is_alive(&self) -> bool {
         matches!(self.state.load(Ordering::Acquire), STARTING | RUNNING)
+    }
+
+    /// Whether the process behind this cell runs this program.
+    #[inline]
+    pub(crate) fn takes_part(&self) -> bool {
+        self.is_alive() && !self.has(FLAG_LEFT)
+    }
+
+    /// Whether the slot is still in that use of it; only the lower 31 bits count.
+    pub(crate) fn generation_is(&self, generation: u32) -> bool {
+        (self.generation.load(Ordering::Acquire) ^ generation) & 0x7fff_ffff == 0
     }
 
     pub(crate) fn parent_id(&self) -> MemberId {
@@ -179,6 +202,13 @@ impl Arena {
 }
 
 impl Family {
+    /// The process id of member `id`, as long as its slot has no other user.
+    #[must_use]
+    pub fn member_pid(&self, id: MemberId) -> Option<u32> {
+        let pid = self.arena().member_cell(id)?.pid.load(Ordering::Relaxed);
+        (pid != 0).then_some(pid)
+    }
+
     /// How far member `id` has come.
     #[must_use]
     pub fn member_state(&self, id: MemberId) -> MemberState {
@@ -216,9 +246,11 @@ impl Family {
             .member_cell(parent)
             .is_some_and(MemberCell::is_alive);
         self.arena().settle_heap(slot, kept.filter(|_| heir));
+        self.sweep_for(slot);
         cell.status.store(status.to_word(), Ordering::Relaxed);
         // Release: whoever sees the end sees all that was settled.
         cell.state.store(EXITED, Ordering::Release);
+        self.sweep_missed();
         park::wake(&cell.state, u32::MAX);
         self.announce();
     }

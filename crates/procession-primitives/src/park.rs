@@ -57,6 +57,27 @@ pub(crate) fn spin<T>(mut ready: impl FnMut() -> Option<T>) -> Option<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct News(u32);
 
+impl News {
+    /// As a word, for a place in shared memory.
+    #[must_use]
+    pub fn to_word(self) -> u32 {
+        self.0
+    }
+
+    /// The news that [`to_word`](Self::to_word) stored.
+    #[must_use]
+    pub fn from_word(word: u32) -> News {
+        News(word)
+    }
+}
+
+/// Microseconds of the monotonic clock, which is the same in all processes of a machine.
+#[must_use]
+pub fn monotonic_micros() -> u64 {
+    let now = rustix::time::clock_gettime(ClockId::Monotonic);
+    now.tv_sec.cast_unsigned() * 1_000_000 + now.tv_nsec.cast_unsigned() / 1000
+}
+
 /// Wakes up to `count` threads, of any member, that sleep on `word`.
 pub fn wake(word: &AtomicU32, count: u32) {
     let count = count.min(i32::MAX as u32);

@@ -24,15 +24,15 @@ pub struct BlockId {
 }
 
 impl BlockId {
-    pub(super) fn new(unit: u32, generation: u32) -> BlockId {
+    pub(crate) fn new(unit: u32, generation: u32) -> BlockId {
         BlockId { unit, generation }
     }
 
-    pub(super) fn unit(self) -> u32 {
+    pub(crate) fn unit(self) -> u32 {
         self.unit
     }
 
-    pub(super) fn generation(self) -> u32 {
+    pub(crate) fn generation(self) -> u32 {
         self.generation
     }
 
@@ -391,6 +391,12 @@ impl Writer {
             Err(_) if doubled > end => self.block.grow(end, self.len),
             grown => grown,
         }
+    }
+
+    /// The name of the block, until the next write.
+    #[must_use]
+    pub fn id(&self) -> BlockId {
+        self.block.id()
     }
 
     /// Forgets what was written from `len` on.

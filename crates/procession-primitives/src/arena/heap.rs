@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::block::BlockId;
 use super::{Arena, RawLock, UNIT};
 use crate::family::Family;
+use crate::{member, object};
 
 const USED: u64 = 1 << 63;
 const OWNER_SHIFT: u32 = 51;
@@ -314,8 +315,28 @@ impl Arena {
         Some(units as usize * UNIT)
     }
 
+    /// Whether `id` names a run that somebody has.
+    pub(crate) fn is_used(&self, id: BlockId) -> bool {
+        id.unit() < self.heap_units() && {
+            let run = self.run(id.unit());
+            run.owner.is_some() && run.generation == id.generation()
+        }
+    }
+
+    /// The runs whose tag is `tag` and that belong to the family's objects.
+    pub(crate) fn tagged(&self, tag: u64) -> impl Iterator<Item = BlockId> {
+        // Acquire: as in `settle_heap`.
+        let end = self.header().heap.0.end.load(Ordering::Acquire);
+        (0..end).filter_map(move |unit| {
+            let run = self.run(unit);
+            let found =
+                run.owner == Some(member::OBJECTS) && self.tag(unit).load(Ordering::Relaxed) == tag;
+            found.then(|| BlockId::new(unit, run.generation))
+        })
+    }
+
     /// Whether `id` names a run that `owner` has.
-    pub(super) fn owns(&self, id: BlockId, owner: u32) -> Option<usize> {
+    pub(crate) fn owns(&self, id: BlockId, owner: u32) -> Option<usize> {
         if id.unit() >= self.heap_units() {
             return None;
         }
@@ -325,7 +346,7 @@ impl Arena {
     }
 
     /// Makes `to` the owner of `id`. Only its owner calls this.
-    pub(super) fn set_owner(&self, id: BlockId, to: u32) {
+    pub(crate) fn set_owner(&self, id: BlockId, to: u32) {
         let run = self.run(id.unit());
         // One store, and only the owner changes a used run: no lock.
         self.set_run(
@@ -361,10 +382,21 @@ impl Arena {
         heap.first_free.fetch_min(id.unit(), Ordering::Relaxed);
         let run = self.run(id.unit());
         let free = Run { owner: None, ..run };
+        let tag = self.tag(id.unit()).load(Ordering::Relaxed);
+        if tag != 0 {
+            self.tag(id.unit()).store(0, Ordering::Relaxed);
+        }
         // Release: whoever takes the run comes after our last use of it.
         self.heap_entry(id.unit())
             .store(free.to_word(), Ordering::Release);
         heap.frees.fetch_add(1, Ordering::Relaxed);
+        if tag == object::CARRIER {
+            // It may have been the last to keep some object.
+            self.header().objects.0.ask_for_sweep();
+            if let Some(family) = Family::existing() {
+                family.sweep_missed();
+            }
+        }
     }
 
     /// Frees whatever the dead member `owner` had, except `keep`, which goes to `heir`.
@@ -390,6 +422,8 @@ impl Arena {
     #[must_use]
     pub fn heap_report(&self, family: &Family) -> HeapUsage {
         let heap = &self.header().heap.0;
+        // Before the heap is locked: whoever has locked the objects may want it, too.
+        let spare = self.spare_pages();
         let _held = heap.lock.acquire(family);
         let end = heap.end.load(Ordering::Relaxed);
         let first_free = heap.first_free.load(Ordering::Relaxed);
@@ -401,7 +435,8 @@ impl Arena {
             unit += run.units.max(1);
         }
         HeapUsage {
-            used,
+            // Pages kept for the next objects are not in use.
+            used: used - spare.min(used),
             spanned: end,
             // Somebody may free while we walk, which only lowers `first_free`, to a head.
             whole: unit == end

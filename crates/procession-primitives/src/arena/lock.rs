@@ -26,6 +26,7 @@ const SPINS: u32 = 200;
 pub(crate) struct RawLock(AtomicU32);
 
 /// The lock is held until this is dropped.
+#[derive(Debug)]
 pub(crate) struct Held<'a>(&'a RawLock);
 
 impl RawLock {
@@ -41,6 +42,11 @@ impl RawLock {
             self.acquire_slow(family, me);
         }
         Held(self)
+    }
+
+    /// Takes the lock if it is free.
+    pub(crate) fn try_acquire(&self, family: &Family) -> Option<Held<'_>> {
+        self.take(family.me().slot() + 1).then_some(Held(self))
     }
 
     #[cold]

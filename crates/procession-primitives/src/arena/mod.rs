@@ -25,19 +25,29 @@ use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 pub use block::{Block, BlockId, Writer, copy_short};
 pub use heap::{HeapUsage, OutOfMemory};
-pub(crate) use lock::RawLock;
+pub(crate) use lock::{Held, RawLock};
 
 use crate::image::BuildId;
 use crate::member::MemberCell;
+use crate::object::ObjectState;
+use crate::waiting;
 
 /// "procfam1", read as a little-endian number.
 const MAGIC: u64 = u64::from_le_bytes(*b"procfam1");
 
 /// Most members a family can have at once.
-pub(crate) const MAX_MEMBERS: usize = 4096;
+/// 4095 of the 4096 owners that the heap can tell apart; the last one is `member::OBJECTS`.
+pub(crate) const MAX_MEMBERS: usize = 4095;
 
 const MEMBERS_AT: u64 = 64 << 10;
+/// The directory of the pages that shared objects lie in: see `object`.
+pub(crate) const PAGES_AT: u64 = 1 << 20;
+/// Who waits for what: see `waiting`.
+pub(crate) const WAITS_AT: u64 = PAGES_AT + 8 * MAX_PAGES as u64;
 const HEAP_TABLE_AT: u64 = 2 << 20;
+
+/// Most pages of shared objects.
+pub(crate) const MAX_PAGES: usize = 16 << 10;
 
 /// The heap hands out whole units, so that one table word describes a run of them.
 pub(crate) const UNIT: usize = 64 << 10;
@@ -47,7 +57,8 @@ const SIZES: [u64; 6] = [1 << 40, 256 << 30, 64 << 30, 16 << 30, 2 << 30, 256 <<
 
 const _: () = assert!(size_of::<Header>() <= MEMBERS_AT as usize);
 const _: () =
-    assert!(MEMBERS_AT as usize + MAX_MEMBERS * size_of::<MemberCell>() <= HEAP_TABLE_AT as usize);
+    assert!(MEMBERS_AT as usize + MAX_MEMBERS * size_of::<MemberCell>() <= PAGES_AT as usize);
+const _: () = assert!(WAITS_AT as usize + waiting::SIZE <= HEAP_TABLE_AT as usize);
 
 /// Types that may lie in shared memory and be read by reference while other processes change them.
 ///
@@ -95,6 +106,7 @@ pub(crate) struct Header {
     /// Who supervises: see `park`, which has its state table.
     pub(crate) life: Line<AtomicU32>,
     pub(crate) heap: Line<heap::HeapState>,
+    pub(crate) objects: Line<ObjectState>,
 }
 
 /// The mapped arena. Never unmapped.
@@ -139,7 +151,8 @@ impl Arena {
     }
 
     fn initialise(base: NonNull<u8>, size: u64, fd: OwnedFd, build: BuildId) -> &'static Arena {
-        let tables = size / UNIT as u64 * 8;
+        // A word per unit for the run that starts there, and one for the object it belongs to.
+        let tables = size / UNIT as u64 * 8 * 2;
         let heap_at = (HEAP_TABLE_AT + tables).next_multiple_of(UNIT as u64);
         let header = base.cast::<Header>().as_ptr();
         // SAFETY: the mapping is fresh, larger than a header and not yet shared; a memory file
@@ -186,6 +199,7 @@ impl Arena {
     /// Frees the locks that member `slot`, which does not run any more, has left held.
     pub(crate) fn release_locks(&self, slot: u32) {
         self.header().heap.0.release_lock(slot);
+        self.header().objects.0.release_lock(slot);
     }
 
     /// A number that tells this family from all others.
@@ -209,11 +223,19 @@ impl Arena {
         entry.expect("unit lies in the heap")
     }
 
+    /// Which object the block that starts at `unit` belongs to: see `object`.
+    pub(crate) fn tag(&self, unit: u32) -> &'static AtomicU64 {
+        let table = HEAP_TABLE_AT + self.size / UNIT as u64 * 8;
+        // SAFETY: the table of tags lies there, and holds nothing else.
+        let tag = unsafe { self.get(table + u64::from(unit) * 8) };
+        tag.expect("unit lies in the heap")
+    }
+
     fn heap_units(&self) -> u32 {
         u32::try_from(self.header().heap_units).unwrap_or(u32::MAX)
     }
 
-    fn unit_at(&self, unit: u32) -> u64 {
+    pub(crate) fn unit_at(&self, unit: u32) -> u64 {
         self.header().heap_at + u64::from(unit) * UNIT as u64
     }
 
@@ -232,6 +254,13 @@ impl Arena {
         // SAFETY: in bounds and aligned (the mapping is page-aligned); `Shared` allows every bit
         // pattern and changes by others; the mapping is never removed.
         Some(unsafe { at.as_ref() })
+    }
+
+    /// Where the `len` bytes from `offset` on are in this process; `None` outside of the arena.
+    #[must_use]
+    pub fn address(&self, offset: u64, len: usize) -> Option<NonNull<u8>> {
+        let end = offset.checked_add(len as u64)?;
+        (end <= self.size).then(|| self.pointer(offset))
     }
 
     /// The address of `offset` in this process. `offset` lies within the arena.

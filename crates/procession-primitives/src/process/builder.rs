@@ -18,9 +18,10 @@ use crate::arena::{Block, OutOfMemory, Writer};
 use crate::family::{Family, FamilyError};
 use crate::image::CodeAddress;
 use crate::member::MemberId;
+use crate::object::{Passengers, boarding};
 use crate::protocol::{self, Bytes, Method, Payload, Refusal, Reply, Request, Start, Stream};
 use crate::surroundings;
-use crate::wire::{self, Sink};
+use crate::wire::{self, EncodeError, Sink};
 
 /// How a process comes into being.
 ///
@@ -224,9 +225,10 @@ impl Builder {
         let trampoline = named(trampoline as usize)?;
         let function = named(function as usize)?;
         let mut sink = Spill::new(family);
-        let (encoded, descriptors) =
-            wire::collect_descriptors(|| wire::encode(&argument, &mut sink));
+        let ((encoded, descriptors), passengers) =
+            boarding(|| wire::collect_descriptors(|| wire::encode(&argument, &mut sink)));
         encoded.map_err(StartError::Argument)?;
+        sink.carry(&passengers).map_err(StartError::Argument)?;
         let plan = self.into_plan();
         plan.send(family, trampoline, function, sink, descriptors)
     }
@@ -418,6 +420,28 @@ impl Spill {
         }
     }
 
+    /// Has the argument keep the objects whose handles are in it.
+    fn carry(&mut self, passengers: &Passengers) -> Result<(), EncodeError> {
+        if passengers.is_empty() {
+            return Ok(());
+        }
+        if self.large.is_none() {
+            self.spill(0)?;
+        }
+        match &self.large {
+            Some(large) => passengers
+                .board(large.id())
+                .map_err(|error| EncodeError::Failed(error.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    fn spill(&mut self, more: usize) -> Result<&mut Writer, OutOfMemory> {
+        let mut large = Writer::new(self.family, 2 * INLINE + more)?;
+        large.extend(&self.small)?;
+        Ok(self.large.insert(large))
+    }
+
     fn finish(self) -> (Payload, Option<Block>) {
         match self.large {
             None => (Payload::Inline(Bytes(self.small)), None),
@@ -447,10 +471,6 @@ impl Sink for Spill {
             self.small.extend_from_slice(bytes);
             return Ok(());
         }
-        let mut large = Writer::new(self.family, 2 * INLINE + bytes.len())?;
-        large.extend(&self.small)?;
-        large.extend(bytes)?;
-        self.large = Some(large);
-        Ok(())
+        self.spill(bytes.len())?.extend(bytes)
     }
 }

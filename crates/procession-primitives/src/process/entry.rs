@@ -23,6 +23,7 @@ use crate::arena::{Arena, Block, BlockId, Writer};
 use crate::family::{Control, Family};
 use crate::image::{self, CodeAddress};
 use crate::member::{self, MemberCell, MemberId};
+use crate::object::{arriving_in, boarding};
 use crate::panic::{self, Panic};
 use crate::protocol::{self, Payload, Reply, Start, Stream, Wait};
 use crate::wire::{self, DecodeError};
@@ -74,10 +75,14 @@ impl Outcome {
 
     pub(crate) fn deliver<R: Serialize>(&mut self, value: Result<R, Failure>) {
         self.enter(Phase::Encoding);
-        let encoded = match &value {
+        let (encoded, passengers) = boarding(|| match &value {
             Ok(value) => self.write(VALUE, value),
             Err(failure) => self.write(FAILURE, failure),
-        };
+        });
+        let encoded = encoded.and_then(|()| {
+            let boarded = passengers.board(self.writer.id());
+            boarded.map_err(|error| wire::EncodeError::Failed(error.to_string()))
+        });
         if let Err(error) = encoded {
             self.writer.truncate(0);
             // Short, so it fits where the value did not.
@@ -135,13 +140,15 @@ pub(crate) fn run<A: DeserializeOwned, R: Serialize>(
     // where it was a `fn(A) -> R`; both were resolved in the same build.
     let function: fn(A) -> R = unsafe { image::fn_from_address(function) };
     outcome.enter(Phase::Decoding);
-    let value = match wire::decode(argument) {
+    let decoded = wire::decode(argument);
+    // What the function itself decodes did not come in our block.
+    let value = arriving_in(None, || match decoded {
         Err(error) => Err(Failure::ArgumentDecode(error)),
         Ok(argument) => {
             outcome.enter(Phase::Running);
             panic::catch(|| function(argument)).map_err(Failure::Panicked)
         }
-    };
+    });
     outcome.deliver(value);
 }
 
@@ -192,7 +199,9 @@ pub(crate) fn live(family: &'static Family, start: Start, descriptors: Vec<Owned
             let trampoline: Trampoline = unsafe { image::fn_from_address(trampoline) };
             let rest = descriptors.collect();
             wire::offer_descriptors(rest, || {
-                trampoline(function, argument.bytes(), &mut outcome)
+                arriving_in(argument.block(), || {
+                    trampoline(function, argument.bytes(), &mut outcome);
+                });
             });
         }
     }
@@ -205,6 +214,13 @@ enum Argument<'a> {
 }
 
 impl Argument<'_> {
+    fn block(&self) -> Option<BlockId> {
+        match self {
+            Self::Inline(_) => None,
+            Self::Block(block, _) => Some(block.id()),
+        }
+    }
+
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Inline(bytes) => bytes,

@@ -26,6 +26,7 @@ use super::entry::{self, Failure, Outcome};
 use super::{Process, StartError};
 use crate::family::{self, Control, Family};
 use crate::member::MemberId;
+use crate::object;
 use crate::panic;
 use crate::protocol::{self, Request, Wait};
 use crate::status::ExitStatus;
@@ -87,6 +88,8 @@ pub(super) fn spawn<R: Serialize + DeserializeOwned>(
     let answer = family.ask(&request, &[child_theirs.as_fd(), minder_theirs.as_fd()])?;
     drop((child_theirs, minder_theirs));
     let (id, _) = started(answer.message)?;
+    // The child inherits our handles.
+    object::bequeath(family, id);
     // What lies in std's buffer must not be written twice.
     let _ = io::Write::flush(&mut io::stdout());
     // The minder must not die of what is meant for the program, nor run its handlers.

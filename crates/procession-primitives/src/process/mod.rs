@@ -171,7 +171,9 @@ impl<R: Serialize + DeserializeOwned> Process<R> {
         let block = block
             .and_then(|id| entry::adopt_result(self.family, id))
             .ok_or_else(died)?;
-        entry::read_outcome(block.bytes().get(..len).unwrap_or_default())
+        crate::object::arriving_in(Some(block.id()), || {
+            entry::read_outcome(block.bytes().get(..len).unwrap_or_default())
+        })
     }
 }
 

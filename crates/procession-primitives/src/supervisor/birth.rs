@@ -257,7 +257,7 @@ impl Supervisor {
         cell.parent_generation.store(parents, Ordering::Relaxed);
         cell.flags
             .store(if daemon { FLAG_DAEMON } else { 0 }, Ordering::Relaxed);
-        for word in [&cell.pid, &cell.start_error, &cell.phase] {
+        for word in [&cell.pid, &cell.start_error, &cell.phase, &cell.keeps] {
             word.store(0, Ordering::Relaxed);
         }
         for word in [&cell.status, &cell.result, &cell.result_len] {

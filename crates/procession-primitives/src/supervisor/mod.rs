@@ -26,7 +26,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus};
 use crate::arena::Arena;
 use crate::family::{Control, Family};
 use crate::image;
-use crate::member::{self, FLAG_RELEASED, MemberId};
+use crate::member::{self, FLAG_LEFT, FLAG_RELEASED, MemberId};
 use crate::park;
 use crate::protocol::{self, Reply, VERSION};
 use crate::status::ExitStatus;
@@ -251,7 +251,11 @@ impl Supervisor {
                 continue;
             };
             if !sys::maps_arena(cell.pid.load(Ordering::Relaxed)) {
+                // Release: whoever sees that it left sees what it did before.
+                cell.flags.fetch_or(FLAG_LEFT, Ordering::Release);
                 arena.release_locks(slot);
+                self.family.sweep_for(slot);
+                self.family.announce();
             }
         }
     }
