@@ -1,0 +1,44 @@
+//! The sync layer.
+mod array;
+mod atomic;
+mod barrier;
+mod condition;
+mod error;
+mod event;
+mod guarded;
+mod handle;
+mod lock;
+mod monitor;
+mod mutex;
+mod once;
+mod plain;
+mod primitive;
+mod raw;
+mod raw_lock;
+mod rlock;
+mod rwlock;
+mod semaphore;
+mod tally;
+mod value;
+
+pub use array::{Array, ArrayGuard};
+pub use atomic::{Atomic, AtomicNumber};
+pub use barrier::{Barrier, BarrierError};
+pub use bytemuck;
+pub use condition::{Condition, WaitError, WaitGuard};
+pub use error::{Foreign, LockError, NotOwner};
+pub use event::Event;
+pub use handle::CreateError;
+pub use lock::{Lock, LockGuard};
+pub use mutex::{Mutex, MutexGuard};
+pub use once::{Once, OnceLock};
+pub use plain::Plain;
+pub use procession_primitives::{Error, ObjectError, OutOfMemory, Result};
+pub use raw::{RawArray, RawValue};
+pub use rlock::{RLock, RLockGuard};
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub use semaphore::{
+    AcquireError, BoundedSemaphore, BoundedSemaphorePermit, ReleaseError, Semaphore,
+    SemaphorePermit,
+};
+pub use value::{Value, ValueGuard};

@@ -1,0 +1,165 @@
+//! A short critical section with waiting: what all primitives but the plain locks are made of.
+//!
+//! The state of a primitive is plain words, changed by whoever is inside. Waiters are counted
+//! inside, too, so that a change that helps nobody costs no system call.
+//!
+//! | word | meaning | who changes it |
+//! |---|---|---|
+//! | `lock` | who is inside | see `raw_lock` |
+//! | `turn` | waiters sleep on it | whoever is inside and wakes: adds 1 |
+//! | `waiters` | how many sleep, or are about to, since the death counted in `epoch` | a waiter inside: adds itself, takes itself off |
+//! | `epoch` | the family's news when they began | a waiter inside that has later news: then it is the only one |
+//! | `settled` | the family's news when the state was last repaired | whoever is inside |
+//!
+//! A death wakes everybody, so waiters of an earlier epoch have all come back or will, and need
+//! not be counted: that is how dead waiters fall out of the count.
+//!
+//! Whoever comes inside first repairs what a death may have left: if the last one inside died
+//! there, or if there were deaths since. Each primitive says how, by deriving it anew from words
+//! that one store each keeps true.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+use crate::primitive::{AtomicU32, Family, Holder, News, Ordering, wake};
+use crate::raw_lock::{RawLock, Taken};
+
+/// The words of a monitor; all zeros is a new one.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub(crate) struct Monitor {
+    lock: RawLock,
+    turn: AtomicU32,
+    waiters: AtomicU32,
+    epoch: AtomicU32,
+    settled: AtomicU32,
+}
+
+/// The right to change what the monitor guards, until dropped.
+pub(crate) struct Inside<'a> {
+    monitor: &'a Monitor,
+    pub(crate) family: &'static Family,
+    pub(crate) me: Holder,
+    news: News,
+    wakes: Cell<u32>,
+}
+
+/// What an attempt inside came to.
+pub(crate) enum Attempt<T> {
+    Done(T),
+    /// The state does not allow it yet.
+    Wait,
+}
+
+impl Monitor {
+    /// Enters, repairing first with `repair` what a death may have left.
+    pub(crate) fn enter(
+        &self,
+        family: &'static Family,
+        repair: impl FnOnce(&Inside<'_>),
+    ) -> Inside<'_> {
+        // Read before the state is: a death after this point ends the sleep of a waiter.
+        let news = family.news();
+        let me = family.holder();
+        let taken = self.lock.acquire(family, me, None);
+        let inside = Inside {
+            monitor: self,
+            family,
+            me,
+            news,
+            wakes: Cell::new(0),
+        };
+        let died = taken == Some(Taken::FromDead);
+        if died || self.settled.load(Ordering::Relaxed) != news.to_word() {
+            repair(&inside);
+            // Release: after the repair, which a kill relies on.
+            self.settled.store(news.to_word(), Ordering::Release);
+        }
+        inside
+    }
+
+    /// Attempts, and waits while it has to; `None` when `deadline` passed first.
+    ///
+    /// `number` is that of the object waited for.
+    pub(crate) fn wait_until<T>(
+        &self,
+        family: &'static Family,
+        number: u64,
+        deadline: Option<Instant>,
+        mut repair: impl FnMut(&Inside<'_>),
+        mut attempt: impl FnMut(&Inside<'_>) -> Attempt<T>,
+    ) -> Option<T> {
+        let mut counted = None;
+        let mut entered = None;
+        loop {
+            let inside = self.enter(family, &mut repair);
+            if counted == Some(self.epoch.load(Ordering::Relaxed)) {
+                let waiters = self.waiters.load(Ordering::Relaxed);
+                self.waiters
+                    .store(waiters.saturating_sub(1), Ordering::Relaxed);
+            }
+            counted = None;
+            if let Attempt::Done(value) = attempt(&inside) {
+                return Some(value);
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return None;
+            }
+            let news = inside.news;
+            if !self.count(news) {
+                // Others have heard of a later death: so have we, next time.
+                continue;
+            }
+            counted = Some(news.to_word());
+            let turn = self.turn.load(Ordering::Relaxed);
+            drop(inside);
+            entered.get_or_insert_with(|| family.wait_on(number));
+            family.park(&self.turn, turn, news, deadline);
+        }
+    }
+
+    /// Counts the caller, who has heard `news`, as waiting. False if that was not the latest.
+    fn count(&self, news: News) -> bool {
+        let epoch = self.epoch.load(Ordering::Relaxed);
+        if epoch != news.to_word() {
+            if epoch.wrapping_sub(news.to_word()) < u32::MAX / 2 {
+                return false;
+            }
+            self.waiters.store(0, Ordering::Relaxed);
+            self.epoch.store(news.to_word(), Ordering::Relaxed);
+        }
+        let waiters = self.waiters.load(Ordering::Relaxed);
+        self.waiters.store(waiters + 1, Ordering::Relaxed);
+        true
+    }
+
+    /// How many wait, by and large.
+    pub(crate) fn waiters(&self) -> u32 {
+        self.waiters.load(Ordering::Relaxed)
+    }
+}
+
+impl Inside<'_> {
+    /// Wakes up to `count` waiters, on the way out.
+    pub(crate) fn wake(&self, count: u32) {
+        if self.monitor.waiters.load(Ordering::Relaxed) > 0 {
+            self.wakes.set(self.wakes.get().saturating_add(count));
+        }
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        let wakes = self.wakes.get();
+        if wakes > 0 {
+            let turn = self.monitor.turn.load(Ordering::Relaxed);
+            self.monitor
+                .turn
+                .store(turn.wrapping_add(1), Ordering::Relaxed);
+        }
+        self.monitor.lock.release(self.me);
+        if wakes > 0 {
+            wake(&self.monitor.turn, wakes);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What the algorithms stand on: atomics, the sleeping place, and who is alive.
+//!
+//! Built with `--cfg loom` this is the model of them (see `tests/loom`).
+//!
+//! # Safety
+//!
+//! Names half of a word to the kernel, which only compares it.
+#![allow(unsafe_code, reason = "names the lower half of a word to the kernel")]
+
+use std::time::Instant;
+
+pub(crate) use procession_primitives::{Family, Holder, MemberId, News};
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// How often a lock looks before its waiter sleeps.
+pub(crate) const SPINS: u32 = 100;
+
+/// Tells the processor that this is a loop that waits.
+#[inline]
+pub(crate) fn pause() {
+    std::hint::spin_loop();
+}
+
+/// Microseconds of a clock that all processes share. Wraps around.
+pub(crate) fn micros() -> u32 {
+    procession_primitives::monotonic_micros() as u32
+}
+
+/// The half of `word` that the kernel watches: the lower one.
+#[cfg(target_endian = "little")]
+fn low(word: &AtomicU64) -> &AtomicU32 {
+    // SAFETY: in bounds and aligned. Nothing is loaded or stored through it: only its address is
+    // used, by the kernel.
+    unsafe { &*std::ptr::from_ref(word).cast::<AtomicU32>() }
+}
+
+/// As [`Family::park`], on the lower half of `word`.
+pub(crate) fn park_low(
+    family: &Family,
+    word: &AtomicU64,
+    expected: u64,
+    news: News,
+    deadline: Option<Instant>,
+) {
+    family.park(low(word), expected as u32, news, deadline);
+}
+
+/// Wakes up to `count` threads that sleep on the lower half of `word`.
+pub(crate) fn wake_low(word: &AtomicU64, count: u32) {
+    procession_primitives::wake(low(word), count);
+}
+
+/// Wakes up to `count` threads that sleep on `word`.
+pub(crate) fn wake(word: &AtomicU32, count: u32) {
+    procession_primitives::wake(word, count);
+}
