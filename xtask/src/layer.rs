@@ -18,6 +18,9 @@ pub(crate) const LAYERS: [Layer; 7] = [
     Layer::new("procession", 5),
 ];
 
+/// What the tests of all layers share. No layer: nothing that a user gets may depend on it.
+pub(crate) const TESTKIT: &str = "procession-testkit";
+
 impl Layer {
     const fn new(name: &'static str, level: u8) -> Self {
         Self { name, level }

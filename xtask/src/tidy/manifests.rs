@@ -1,11 +1,11 @@
 //! Rules for `Cargo.toml` files: layers, lint tables, system calls, examples.
 
-use crate::layer::Layer;
+use crate::layer::{Layer, TESTKIT};
 use crate::manifest::{self, Dependency, DependencyKind};
 
 use super::Problem;
 
-/// The crates that only the lowest layer may use, to make system calls.
+/// The crates that only the lowest layer and the tests may use, to make system calls.
 const SYSTEM_CALLS: [&str; 2] = ["libc", "rustix"];
 
 /// Checks the manifest of one package.
@@ -14,8 +14,10 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Problem> {
     if !manifest::shares_lints(text) {
         problems.push(Problem::new(path, 1, "lacks `[lints] workspace = true`"));
     }
-    if let Some(package) = package(path) {
-        for dependency in manifest::dependencies(text) {
+    let package = package(path);
+    for dependency in manifest::dependencies(text) {
+        problems.extend(testkit(path, package, &dependency));
+        if let Some(package) = package {
             problems.extend(arrow(path, package, &dependency));
             problems.extend(system_call(path, package, &dependency));
         }
@@ -64,10 +66,29 @@ fn package(path: &str) -> Option<&str> {
     path.strip_prefix("crates/")?.strip_suffix("/Cargo.toml")
 }
 
-/// Dependencies point down, of whatever kind.
+/// The testkit is for the tests of the layers, and uses none above the lowest.
+fn testkit(path: &str, package: Option<&str>, dependency: &Dependency) -> Option<Problem> {
+    let message = match (package, dependency.package.as_str()) {
+        (Some(TESTKIT), "procession-primitives") => return None,
+        (Some(TESTKIT), name) if is_ours(name) => {
+            format!("`{TESTKIT}` must not depend on `{name}`: every layer's tests use it")
+        }
+        (_, TESTKIT) if dependency.kind != DependencyKind::Dev => {
+            format!("`{TESTKIT}` is for [dev-dependencies] only")
+        }
+        _ => return None,
+    };
+    Some(Problem::new(path, dependency.line, message))
+}
+
+fn is_ours(package: &str) -> bool {
+    package == "procession" || package.starts_with("procession-")
+}
+
+/// Dependencies between layers point down, of whatever kind.
 fn arrow(path: &str, package: &str, dependency: &Dependency) -> Option<Problem> {
     let name = &dependency.package;
-    if name != "procession" && !name.starts_with("procession-") {
+    if !is_ours(name) || [package, name].contains(&TESTKIT) {
         return None;
     }
     let message = match (Layer::of_crate(package), Layer::of_crate(name)) {
@@ -84,7 +105,7 @@ fn arrow(path: &str, package: &str, dependency: &Dependency) -> Option<Problem> 
 
 fn system_call(path: &str, package: &str, dependency: &Dependency) -> Option<Problem> {
     let name = &dependency.package;
-    if package == "procession-primitives"
+    if ["procession-primitives", TESTKIT].contains(&package)
         || dependency.kind != DependencyKind::Normal
         || !SYSTEM_CALLS.contains(&name.as_str())
     {

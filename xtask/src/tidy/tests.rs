@@ -76,6 +76,34 @@ fn dependencies_point_down() {
 }
 
 #[test]
+fn the_testkit_is_for_tests() {
+    for package in ["procession-primitives", "procession-pool", "procession"] {
+        let text =
+            |table: &str| format!("[{table}]\nserde = \"1\"\nprocession-testkit.workspace = true");
+        assert!(manifest(package, &text("dev-dependencies")).is_empty());
+        for table in ["dependencies", "build-dependencies"] {
+            let path = format!("crates/{package}/Cargo.toml");
+            let message = "`procession-testkit` is for [dev-dependencies] only";
+            assert_eq!(
+                manifest(package, &text(table)),
+                [format!("{path}:3: {message}")]
+            );
+        }
+    }
+    let down = "[dependencies]\nlibc = \"1\"\nprocession-primitives.workspace = true";
+    assert!(manifest("procession-testkit", down).is_empty());
+    for table in ["dependencies", "dev-dependencies"] {
+        let up = format!("[{table}]\nprocession-pool.workspace = true");
+        assert_eq!(manifest("procession-testkit", &up).len(), 1);
+    }
+    let odd = "[dev-dependencies]\nprocession-testkit.workspace = true";
+    let bench = manifests::check("benches/Cargo.toml", &format!("{odd}\n{LINTS}"));
+    assert!(bench.is_empty());
+    let bench = format!("[dependencies]\nprocession-testkit = \"1\"\n{LINTS}");
+    assert_eq!(manifests::check("benches/Cargo.toml", &bench).len(), 1);
+}
+
+#[test]
 fn system_calls_are_confined() {
     let normal = "[dependencies]\nrustix.workspace = true\nlibc = \"0.2\"";
     assert!(manifest("procession-primitives", normal).is_empty());
@@ -166,6 +194,7 @@ fn src_does_not_sleep_and_is_finished() {
         assert_eq!(source(text).len(), 1, "{text}");
         let text = format!("//! Good.\n{text}");
         assert!(sources::check("crates/x/tests/it/main.rs", &text).is_empty());
+        assert!(sources::check("crates/procession-testkit/src/x.rs", &text).is_empty());
     }
     assert!(
         source(concat!(
