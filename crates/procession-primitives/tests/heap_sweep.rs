@@ -4,24 +4,21 @@
 //! two frees, and killed after `k` instructions, for many `k`. Afterwards the heap must be whole,
 //! nothing of the victim's may be left in it, and it must go on serving. `HEAP_SWEEP_STRIDE=1`
 //! kills at every instruction.
-#![allow(unsafe_code, reason = "traces the victim")]
 
 use procession_primitives::{Block, Family, Process};
+use procession_testkit::sweep;
 
 const BLOCK: usize = 64 << 10;
 
 /// What the victim does while it is stepped.
-fn victim(tracer: i32) {
+fn victim(tracer: u32) {
     let Ok(family) = Family::current() else {
         return;
     };
     let hole = Block::new(family, 3 * BLOCK);
     let beside = Block::new(family, BLOCK);
     drop(hole);
-    // SAFETY: lets the test trace this process where the system asks for that, and stops.
-    unsafe { libc::prctl(libc::PR_SET_PTRACER, tracer) };
-    // SAFETY: as above.
-    unsafe { libc::raise(libc::SIGSTOP) };
+    sweep::begin(tracer);
     let Ok(mut block) = Block::new(family, BLOCK) else {
         return;
     };
@@ -33,56 +30,7 @@ fn victim(tracer: i32) {
     drop(block);
     drop(last);
     drop(beside);
-    // Without the rest of a process's end, which is not what is swept.
-    // SAFETY: ends this process.
-    unsafe { libc::_exit(0) };
-}
-
-fn wait(pid: i32) -> i32 {
-    let mut status = 0;
-    // SAFETY: waits for the traced process.
-    let waited = unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) };
-    if waited == pid { status } else { 0 }
-}
-
-fn ptrace(request: libc::c_uint, pid: i32) -> bool {
-    let none = std::ptr::null_mut::<libc::c_void>();
-    // SAFETY: requests without data, on a process that this one traces or is allowed to.
-    unsafe { libc::ptrace(request, pid, none, none) != -1 }
-}
-
-fn is_stopped(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')')
-        .is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
-}
-
-/// Lets a victim go `steps` instructions and kills it. False if it had ended before.
-fn kill_after(steps: u32) -> Option<bool> {
-    let victim = Process::spawn(victim, std::process::id() as i32).expect("a process starts");
-    let pid = victim.pid() as i32;
-    while !is_stopped(pid) {
-        assert!(victim.is_alive(), "the victim stops itself first");
-        std::thread::yield_now();
-    }
-    if !ptrace(libc::PTRACE_ATTACH, pid) {
-        victim.kill().expect("it can be killed");
-        return None;
-    }
-    wait(pid);
-    let mut alive = true;
-    for _ in 0..steps {
-        ptrace(libc::PTRACE_SINGLESTEP, pid);
-        if libc::WIFEXITED(wait(pid)) {
-            alive = false;
-            break;
-        }
-    }
-    victim.kill().expect("it can be killed");
-    // A tracer reaps too; the parent gets the status afterwards.
-    while alive && !libc::WIFSIGNALED(wait(pid)) {}
-    victim.wait();
-    Some(alive)
+    sweep::end();
 }
 
 #[test]
@@ -92,17 +40,10 @@ fn the_heap_survives_a_kill_at_any_instruction() {
         .and_then(|s| s.parse().ok());
     let family = Family::current().expect("a family");
     let before = family.arena().heap_report(family);
-    let mut steps = 0;
-    let mut kills = 0;
-    loop {
-        match kill_after(steps) {
-            None => {
-                println!("SKIPPED: this system does not allow tracing");
-                return;
-            }
-            Some(false) => break,
-            Some(true) => kills += 1,
-        }
+    let start = || Process::spawn(victim, std::process::id()).expect("a process starts");
+    // By default a hundred kills or so, densest where the first allocation is.
+    let next = |steps| steps + stride.unwrap_or(1 + steps / 16);
+    let swept = sweep::victims(start, next, |steps| {
         let after = family.arena().heap_report(family);
         assert!(after.whole, "killed after {steps} instructions: {after:?}");
         assert_eq!(
@@ -124,11 +65,13 @@ fn the_heap_survives_a_kill_at_any_instruction() {
             apart,
             "killed after {steps} instructions: blocks overlap: {places:x?}"
         );
-        // By default a hundred kills or so, densest where the first allocation is.
-        steps += stride.unwrap_or(1 + steps / 16);
-    }
-    println!("{kills} kills over {steps} instructions");
-    assert!(kills > 20, "the victim was stepped");
+    });
+    let Some(swept) = swept else {
+        println!("SKIPPED: this system does not allow tracing");
+        return;
+    };
+    println!("{} kills over {} instructions", swept.kills, swept.steps);
+    assert!(swept.kills > 20, "the victim was stepped");
     let after = family.arena().heap_report(family);
     assert!(
         after.spanned < 200,

@@ -4,12 +4,12 @@ use std::thread;
 
 use procession_pool::{Phase, Pool, TaskError};
 use procession_primitives::Process;
+use procession_testkit::{Case, birth, cases, eventually, heap_units, ledger, os, procfs};
 use rustix::process::Signal;
 
 use crate::deaths;
 use crate::support::agent::{self, Act, Plan, Stage, check_all, items, work};
-use crate::support::runner::{Case, cases, check_usable, warm_up};
-use crate::support::{eventually, heap_units, ledger, os, procfs};
+use crate::support::usable::{check_usable, warm_up};
 
 pub(crate) fn cases() -> Vec<Case> {
     cases![deaths:
@@ -296,8 +296,8 @@ fn killed_while_idle_under_load() {
 /// F11: an error after a bounded number of attempts, and a fresh start when the cause is gone.
 fn at_birth_for_ever() {
     for how in [1, 2, 1000 + libc::SIGKILL, 1000 + libc::SIGSEGV] {
-        ledger::set(ledger::BIRTHS, 0);
-        ledger::set(ledger::BIRTH, how.cast_unsigned());
+        ledger::set(birth::COUNT, 0);
+        ledger::set(birth::HOW, how.cast_unsigned());
         let pool = Pool::with_workers(2).unwrap();
         let outcomes = pool.map_results(|n: u32| n, 0..100);
         assert_eq!(outcomes.len(), 100);
@@ -311,9 +311,9 @@ fn at_birth_for_ever() {
         assert!(matches!(error, TaskError::NoWorkers(_)), "{error}");
         let error = pool.apply(|n: u32| n, 1).unwrap_err();
         assert!(matches!(error, TaskError::NoWorkers(_)), "{error}");
-        let births = ledger::get(ledger::BIRTHS);
+        let births = ledger::get(birth::COUNT);
         assert!((2..200).contains(&births), "{births} attempts");
-        ledger::set(ledger::BIRTH, 0);
+        ledger::set(birth::HOW, 0);
         assert_eq!(
             pool.apply(|n: u32| n, 1).unwrap(),
             1,
@@ -321,7 +321,7 @@ fn at_birth_for_ever() {
         );
         check_usable(&pool);
         // A pool that once worked.
-        ledger::set(ledger::BIRTH, how.cast_unsigned());
+        ledger::set(birth::HOW, how.cast_unsigned());
         let mut plans = agent::good(50);
         plans[3] = Plan::bad(plans[3].id, Stage::Run, Act::Exit(1));
         plans[40] = Plan::bad(plans[40].id, Stage::Run, Act::Exit(1));
@@ -334,7 +334,7 @@ fn at_birth_for_ever() {
                 agent::check(plan, outcome);
             }
         }
-        ledger::set(ledger::BIRTH, 0);
+        ledger::set(birth::HOW, 0);
         check_usable(&pool);
     }
 }
@@ -347,12 +347,12 @@ fn at_birth_now_and_then() {
         for plan in plans.iter_mut().step_by(20) {
             *plan = Plan::bad(plan.id, Stage::Run, Act::Abort);
         }
-        let before = ledger::get(ledger::BIRTHS);
-        ledger::set(ledger::BIRTH, 2);
+        let before = ledger::get(birth::COUNT);
+        ledger::set(birth::HOW, 2);
         let outcomes = thread::scope(|scope| {
             scope.spawn(move || {
-                ledger::wait_for(ledger::BIRTHS, before + 1 + round % 3);
-                ledger::set(ledger::BIRTH, 0);
+                ledger::wait_for(birth::COUNT, before + 1 + round % 3);
+                ledger::set(birth::HOW, 0);
             });
             pool.chunksize(1).map_results(work, items(&plans))
         });

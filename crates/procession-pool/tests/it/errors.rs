@@ -1,11 +1,11 @@
 //! What goes wrong without a death: panics, and everything that cannot be encoded or decoded.
 
 use procession_pool::{Pool, TaskError};
+use procession_testkit::{Case, cases, ledger};
 
 use crate::errors;
 use crate::support::agent::{self, Act, Plan, Stage, check_all, items, work};
-use crate::support::ledger;
-use crate::support::runner::{Case, cases, check_usable};
+use crate::support::usable::check_usable;
 
 pub(crate) fn cases() -> Vec<Case> {
     cases![errors:

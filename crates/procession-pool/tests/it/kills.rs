@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use procession_pool::{Phase, Pool};
+use procession_testkit::dice::dice;
+use procession_testkit::{Case, cases, heap_is_back, heap_units, ledger, os, pause, procfs};
 use rustix::process::Signal;
 
 use crate::kills;
 use crate::support::agent::{self, Act, Plan, Stage, items, work};
-use crate::support::dice::dice;
 use crate::support::kills::check_survivors;
-use crate::support::runner::{Case, cases, check_usable, warm_up};
-use crate::support::{eventually, heap_units, ledger, os, procfs};
+use crate::support::usable::{check_usable, warm_up};
 
 pub(crate) fn cases() -> Vec<Case> {
     cases![kills:
@@ -89,14 +89,6 @@ fn while_starting() {
     }
 }
 
-/// Shorter and more exact than a sleep.
-fn pause(duration: Duration) {
-    let start = Instant::now();
-    while start.elapsed() < duration {
-        std::hint::spin_loop();
-    }
-}
-
 fn sweep(pool: &Pool, rounds: u32, size: u32, most: u64) {
     warm_up(pool);
     let before = heap_units();
@@ -125,10 +117,7 @@ fn sweep(pool: &Pool, rounds: u32, size: u32, most: u64) {
     procfs::await_end(&last);
     check_usable(pool);
     warm_up(pool);
-    eventually("the memory is back", || match heap_units() {
-        now if now == before => Ok(()),
-        now => Err(format!("{now} units, {before} before")),
-    });
+    heap_is_back("the memory is back", before);
 }
 
 fn at_any_moment() {

@@ -8,16 +8,14 @@ use std::time::Duration;
 
 use procession_pool::{Pool, TaskError};
 use procession_primitives::Process;
+use procession_testkit::program::{Program, Run};
+use procession_testkit::{Case, cases, eventually, ledger, os, procfs, same};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::life;
 use crate::support::agent::{self, Act, Bytes, Plan, Stage, check_all, items, work};
-use crate::support::program::Program;
-use crate::support::runner::{Case, cases, check_usable};
-use crate::support::{eventually, ledger, os, procfs, same};
-
-pub(crate) type Run = fn(&[String]) -> ExitCode;
+use crate::support::usable::check_usable;
 
 pub(crate) const PROGRAMS: &[(&str, Run)] = &[
     ("ends_busy", ends_busy),

@@ -6,13 +6,12 @@ use std::process::ExitCode;
 
 use procession_pool::{Pool, PoolError, TaskError};
 use procession_primitives::{FamilyError, Process, StartError};
+use procession_testkit::program::{Program, Run};
+use procession_testkit::{Case, cases, eventually, heap_units, os, procfs, same};
 use rustix::process::{Pid, Resource, Rlimit};
 
-use crate::life::Run;
 use crate::limits;
-use crate::support::program::Program;
-use crate::support::runner::{Case, cases, check_usable};
-use crate::support::{eventually, heap_units, os, procfs, same};
+use crate::support::usable::check_usable;
 
 pub(crate) const PROGRAMS: &[(&str, Run)] = &[
     ("few_processes", few_processes),

@@ -12,25 +12,16 @@ mod threads;
 
 use std::process::ExitCode;
 
-use support::{agent, ledger, program, runner, storm, sweep};
+use procession_testkit::{Case, Runner, birth, ledger, runner};
+use support::{agent, storm, sweep, usable};
 
 fn main() -> ExitCode {
     if ledger::open() {
-        // What the supervisor forks inherits it.
-        agent::die_at_birth();
+        birth::obey();
     }
     procession_pool::init();
-    if runner::divert() {
-        return ExitCode::SUCCESS;
-    }
-    let mut arguments = std::env::args().skip(1);
-    if arguments.next().as_deref() == Some(program::ROLE) {
-        let name = arguments.next().unwrap_or_default();
-        let rest: Vec<String> = arguments.collect();
-        let programs = [life::PROGRAMS, limits::PROGRAMS].concat();
-        let found = programs.iter().find(|(known, _)| *known == name);
-        let (_, run) = found.expect("a program of that name");
-        return run(&rest);
+    if let Some(code) = runner::divert(&[life::PROGRAMS, limits::PROGRAMS].concat()) {
+        return code;
     }
     agent::hush();
     let mut cases = map::cases();
@@ -41,6 +32,7 @@ fn main() -> ExitCode {
     cases.extend(life::cases());
     cases.extend(limits::cases());
     cases.extend(sweep::cases(6));
-    cases.push(runner::Case::new("storm::five_seconds", || storm::blow(5)));
-    runner::run(cases)
+    cases.push(Case::new("storm::five_seconds", || storm::blow(5)));
+    let runner = Runner::new(cases).with_ledger();
+    runner.after_each(usable::still_works).run()
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use procession_pool::{Pool, PoolError, cpu_count, python_chunksize};
+use procession_testkit::{Case, cases};
 use serde::{Deserialize, Serialize};
 
 use crate::map;
 use crate::support::agent::{Bytes, Message};
-use crate::support::runner::{Case, cases, check_usable};
+use crate::support::usable::check_usable;
 
 pub(crate) fn cases() -> Vec<Case> {
     cases![map:

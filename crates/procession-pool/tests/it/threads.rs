@@ -5,10 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use procession_pool::Pool;
+use procession_testkit::{Case, cases, eventually, heap_is_back, heap_units, ledger, os};
 
 use crate::support::agent::{self, Bytes};
-use crate::support::runner::{Case, cases, check_usable, warm_up};
-use crate::support::{eventually, heap_units, ledger};
+use crate::support::usable::{check_usable, warm_up};
 use crate::threads;
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -132,7 +132,7 @@ fn nested_in_a_worker_that_dies() {
                 let pool = Pool::with_workers(3).unwrap();
                 let inner = |gate: u32| {
                     ledger::note(gate);
-                    crate::support::os::sleep_for_ever();
+                    os::sleep_for_ever();
                 };
                 pool.map(inner, [gate; 3]).unwrap();
             };
@@ -140,7 +140,7 @@ fn nested_in_a_worker_that_dies() {
         });
         ledger::wait_for(gate, 3);
         let pid = pool.worker_pids()[0];
-        crate::support::os::send(pid, rustix::process::Signal::KILL);
+        os::send(pid, rustix::process::Signal::KILL);
         call.join().unwrap()
     });
     crate::deaths::check_killed(&outcome, procession_pool::Phase::Running);
@@ -216,10 +216,7 @@ fn iterator_panics_with_much_on_the_way() {
     let attempt = || pool.chunksize(1).map(slow, items());
     catch_unwind(AssertUnwindSafe(attempt)).unwrap_err();
     drop(pool);
-    eventually("the memory is back", || match heap_units() {
-        now if now == before => Ok(()),
-        now => Err(format!("{now} units, {before} before")),
-    });
+    heap_is_back("the memory is back", before);
 }
 
 fn iterator_uses_the_pool() {

@@ -1,12 +1,10 @@
 //! Items and values that misbehave as planned, at any stage of their way through a pool.
-#![allow(unsafe_code, reason = "registers a handler for forks")]
 
 use procession_pool::{Phase, TaskError};
+use procession_testkit::{ledger, os};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use super::{ledger, os};
 
 /// Where an item misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -366,26 +364,3 @@ impl<'de> Deserialize<'de> for Bytes {
 /// Whether a type can cross.
 pub(crate) trait Message: Serialize + DeserializeOwned {}
 impl<T: Serialize + DeserializeOwned> Message for T {}
-
-/// Lets the members that are born from now on die at birth as `ledger::BIRTH` says: 0 not at all,
-/// below 1000 with this exit code and one more, else by a signal.
-///
-/// To be called first in `main`: what the supervisor forks inherits it.
-pub(crate) fn die_at_birth() {
-    extern "C" fn born() {
-        if !ledger::is_open() {
-            return;
-        }
-        let how = ledger::get(ledger::BIRTH);
-        if how == 0 {
-            return;
-        }
-        ledger::note(ledger::BIRTHS);
-        match how {
-            1..1000 => os::exit_at_once(how as i32 - 1),
-            _ => os::raise((how - 1000) as i32),
-        }
-    }
-    // SAFETY: the handler makes async-signal-safe calls only.
-    assert_eq!(unsafe { libc::pthread_atfork(None, None, Some(born)) }, 0);
-}

@@ -1,9 +1,9 @@
 //! What may come of items whose workers are killed by somebody who does not know what they do.
 
 use procession_pool::{Phase, TaskError};
+use procession_testkit::ledger;
 
 use super::agent::{self, Plan};
-use super::ledger;
 
 /// One outcome per item: what ran once is there, or was killed while it was in hand.
 #[track_caller]

@@ -1,19 +1,16 @@
 //! The storm: callers map while a killer kills random workers; an oracle checks every outcome.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use procession_pool::{Phase, Pool, TaskError};
-use rustix::process::Signal;
+use procession_testkit::dice::dice;
+use procession_testkit::{heap_is_back, heap_units, ledger, pause, storm};
 use serde::{Deserialize, Serialize};
 
-use super::dice::dice;
-use super::runner::{check_usable, warm_up};
-use super::{eventually, heap_units, ledger, os, procfs};
+use super::usable::{check_usable, warm_up};
 
-const CALLERS: u64 = 4;
+const CALLERS: usize = 4;
 const WORKERS: usize = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,10 +24,7 @@ struct Order {
 
 fn deliver(order: Order) -> (u32, Vec<u8>) {
     ledger::note(order.id);
-    let start = Instant::now();
-    while start.elapsed().as_nanos() < u128::from(order.nanos) {
-        std::hint::spin_loop();
-    }
+    pause(Duration::from_nanos(u64::from(order.nanos)));
     (order.id, vec![order.id as u8; order.size as usize])
 }
 
@@ -38,7 +32,6 @@ fn deliver(order: Order) -> (u32, Vec<u8>) {
 struct Tally {
     ok: AtomicU64,
     died: AtomicU64,
-    kills: AtomicU64,
 }
 
 /// A storm of so many seconds.
@@ -47,69 +40,26 @@ pub(crate) fn blow(seconds: u64) {
     let pool = Pool::with_workers(WORKERS).unwrap();
     warm_up(&pool);
     let with_pool = heap_units();
-    let over = AtomicBool::new(false);
     let tally = Tally::default();
-    let killed = Mutex::new(Vec::new());
-    let until = Instant::now() + Duration::from_secs(seconds);
-    thread::scope(|scope| {
-        let killed = &killed;
-        let callers: Vec<_> = (0..CALLERS)
-            .map(|number| {
-                let (pool, tally) = (&pool, &tally);
-                scope.spawn(move || {
-                    while Instant::now() < until {
-                        call(pool, number, tally);
-                    }
-                })
-            })
-            .collect();
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                thread::sleep(Duration::from_micros(1000 + dice(19_000)));
-                let pids = pool.worker_pids();
-                // Now and then all at once.
-                let most = if dice(20) == 0 { pids.len() } else { 1 };
-                let first = dice(pids.len() as u64) as usize;
-                for pid in pids.iter().cycle().skip(first).take(most) {
-                    os::send(*pid, Signal::KILL);
-                    killed.lock().unwrap().push(*pid);
-                    tally.kills.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        });
-        let ended: Vec<_> = callers
-            .into_iter()
-            .map(thread::ScopedJoinHandle::join)
-            .collect();
-        over.store(true, Ordering::Relaxed);
-        ended.into_iter().for_each(|ended| ended.unwrap());
-    });
-    // The last ones may still be on their way out.
-    let killed = killed.into_inner().unwrap();
-    procfs::await_end(&killed[killed.len().saturating_sub(10)..]);
+    let kills = storm::blow(
+        seconds,
+        CALLERS,
+        |caller| call(&pool, caller, &tally),
+        || pool.worker_pids(),
+    );
     check_usable(&pool);
     // Each worker has memory of its own: all must be there again.
     warm_up(&pool);
-    eventually("the memory of the calls is back", || match heap_units() {
-        now if now == with_pool => Ok(()),
-        now => Err(format!("{now} units, {with_pool} before")),
-    });
+    heap_is_back("the memory of the calls is back", with_pool);
     drop(pool);
-    eventually("the memory of the pool is back", || match heap_units() {
-        now if now == before => Ok(()),
-        now => Err(format!("{now} units, {before} before")),
-    });
-    println!(
-        "  ({} items, {} died, {} kills)",
-        tally.ok.load(Ordering::Relaxed) + tally.died.load(Ordering::Relaxed),
-        tally.died.load(Ordering::Relaxed),
-        tally.kills.load(Ordering::Relaxed),
-    );
+    heap_is_back("the memory of the pool is back", before);
+    let (ok, died) = (tally.ok.into_inner(), tally.died.into_inner());
+    println!("  ({} items, {died} died, {kills} kills)", ok + died);
 }
 
-fn call(pool: &Pool, caller: u64, tally: &Tally) {
+fn call(pool: &Pool, caller: usize, tally: &Tally) {
     let count = 1 + dice(200) as u32;
-    let first = reserve(count);
+    let first = ledger::recycle(count);
     let largest = [20, 250, 100_000][dice(3) as usize];
     let orders: Vec<Order> = (first..first + count)
         .map(|id| Order {
@@ -122,7 +72,7 @@ fn call(pool: &Pool, caller: u64, tally: &Tally) {
             },
         })
         .collect();
-    let outcomes = match (caller + dice(4)) % 4 {
+    let outcomes = match (caller as u64 + dice(4)) % 4 {
         0 => orders
             .iter()
             .map(|order| pool.apply(deliver, *order))
@@ -136,18 +86,6 @@ fn call(pool: &Pool, caller: u64, tally: &Tally) {
     for (order, outcome) in orders.iter().zip(&outcomes) {
         judge(order, outcome, tally);
     }
-}
-
-/// Words of the ledger; from the start again in a long storm, when those there are long judged.
-fn reserve(count: u32) -> u32 {
-    const RING: u32 = 8_000_000;
-    static FIRST: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let base = *FIRST.get_or_init(|| ledger::reserve(RING + 1000));
-    let next = NEXT.fetch_add(u64::from(count), Ordering::Relaxed);
-    let first = base + (next % u64::from(RING)) as u32;
-    (first..first + count).for_each(|id| ledger::set(id, 0));
-    first
 }
 
 fn judge(order: &Order, outcome: &Result<(u32, Vec<u8>), TaskError>, tally: &Tally) {

@@ -1,15 +1,11 @@
 //! A program that never calls `init()`: its children come in before `main`, and never get there.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::io::Write;
 use std::process::{Command, ExitCode};
 
 use procession_primitives::{Process, StartMethod};
+use procession_testkit::{Case, Runner, os, runner};
 use rustix::process::Signal;
-use support::os;
-use support::runner::{self, Case};
 
 /// A file that gets a line for each time that `main` runs.
 const COUNTER: &str = "IT_MAIN_COUNTER";
@@ -20,8 +16,8 @@ fn main() -> ExitCode {
         file.write_all(b"main\n").unwrap();
         return work();
     }
-    if runner::divert() {
-        return ExitCode::SUCCESS;
+    if let Some(code) = runner::divert(&[]) {
+        return code;
     }
     let own: [(&str, fn()); 2] = [
         ("forgot_init::works", || {
@@ -29,7 +25,7 @@ fn main() -> ExitCode {
         }),
         ("forgot_init::main_runs_once", main_runs_once),
     ];
-    runner::run(own.map(|(name, test)| Case::new(name, test)).into())
+    Runner::new(own.map(|(name, test)| Case::new(name, test)).into()).run()
 }
 
 fn work() -> ExitCode {

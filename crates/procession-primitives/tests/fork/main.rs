@@ -2,19 +2,16 @@
 
 #[path = "../suite/mod.rs"]
 mod suite;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::process::ExitCode;
 
 use procession_primitives::{Process, ProcessError, StartError, StartMethod};
-use support::runner::{self, Case};
-use support::{eventually, os};
+use procession_testkit::{Case, Runner, eventually, os, runner};
 
 fn main() -> ExitCode {
     procession_primitives::init();
-    if runner::divert() {
-        return ExitCode::SUCCESS;
+    if let Some(code) = runner::divert(&[]) {
+        return code;
     }
     let mut cases = suite::for_method("fork", StartMethod::Fork);
     let own: [(&str, fn()); 5] = [
@@ -28,7 +25,7 @@ fn main() -> ExitCode {
         ("fork::behind_the_back", behind_the_back),
     ];
     cases.extend(own.map(|(name, test)| Case::new(name, test)));
-    runner::run(cases)
+    Runner::new(cases).run()
 }
 
 fn captures() {

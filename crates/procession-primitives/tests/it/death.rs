@@ -8,15 +8,14 @@ use std::time::{Duration, Instant};
 use procession_primitives::{
     Family, FamilyError, Phase, Process, ProcessError, StartError, StartMethod,
 };
+use procession_testkit::gate::{Bell, Ear, Entrance, Gate, pass, ring};
+use procession_testkit::program::{Program, Run};
+use procession_testkit::{Case, cases, eventually, os, procfs, runner, same};
 use rustix::process::Signal;
 
 use crate::death;
-use crate::support::gate::{Bell, Ear, Entrance, Gate, pass, ring};
-use crate::support::program::Program;
-use crate::support::runner::{Case, cases};
-use crate::support::{eventually, os, procfs, runner, same};
 
-pub(crate) const PROGRAMS: &[(&str, crate::life::Run)] = &[("unsupervised", unsupervised)];
+pub(crate) const PROGRAMS: &[(&str, Run)] = &[("unsupervised", unsupervised)];
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = cases![death:

@@ -6,15 +6,12 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use procession_primitives::{Process, SharedMemory, StartMethod};
+use procession_testkit::gate::{Bell, Ear, Entrance, Gate, pass, ring};
+use procession_testkit::program::{Program, Run};
+use procession_testkit::{Case, cases, eventually, os, procfs, same};
 use rustix::process::Signal;
 
 use crate::life;
-use crate::support::gate::{Bell, Ear, Entrance, Gate, pass, ring};
-use crate::support::program::Program;
-use crate::support::runner::{Case, cases};
-use crate::support::{eventually, os, procfs, same};
-
-pub(crate) type Run = fn(&[String]) -> ExitCode;
 
 pub(crate) const PROGRAMS: &[(&str, Run)] = &[
     ("busy", busy),
@@ -520,7 +517,11 @@ fn executable_deleted() {
     let copy = std::env::temp_dir().join(format!("procession-it-{}-copy", std::process::id()));
     std::fs::copy("/proc/self/exe", &copy).unwrap();
     let mut command = Command::new(&copy);
-    command.args([crate::program::ROLE, "deleted", copy.to_str().unwrap()]);
+    command.args([
+        procession_testkit::program::ROLE,
+        "deleted",
+        copy.to_str().unwrap(),
+    ]);
     assert!(command.status().unwrap().success());
     assert!(!copy.exists());
 }

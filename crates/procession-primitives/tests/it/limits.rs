@@ -5,14 +5,13 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use procession_primitives::{FamilyError, Process, StartError, StartMethod};
+use procession_testkit::program::{Program, Run};
+use procession_testkit::{Case, cases, eventually, os, procfs, same};
 use rustix::process::{Pid, Resource, Rlimit};
 
 use crate::limits;
-use crate::support::program::Program;
-use crate::support::runner::{Case, cases};
-use crate::support::{os, procfs, same};
 
-pub(crate) const PROGRAMS: &[(&str, crate::life::Run)] = &[
+pub(crate) const PROGRAMS: &[(&str, Run)] = &[
     ("few_processes", few_processes),
     ("no_supervisor", no_supervisor),
     ("few_descriptors", few_descriptors),
@@ -255,12 +254,13 @@ fn no_descriptor(_: &[String]) -> ExitCode {
             panic!("not an error about descriptors: {refused:?}")
         };
         same("the cause", cause.raw_os_error(), Some(libc::EMFILE));
-        crate::support::eventually("nothing of it is left", || {
-            match procession_primitives::active_children().as_slice() {
+        eventually(
+            "nothing of it is left",
+            || match procession_primitives::active_children().as_slice() {
                 [] => Ok(()),
                 some => Err(format!("{some:?}")),
-            }
-        });
+            },
+        );
         check(method);
     }
     let _ = std::fs::remove_file(path);
@@ -333,7 +333,7 @@ fn small_files() {
     }
     let status = {
         let mut command = Command::new("/proc/self/exe");
-        let none = [crate::program::ROLE, "works", "fsize", "4096"];
+        let none = [procession_testkit::program::ROLE, "works", "fsize", "4096"];
         command.args(none).stderr(std::process::Stdio::piped());
         command.output().unwrap()
     };

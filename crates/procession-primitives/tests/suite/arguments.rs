@@ -9,12 +9,12 @@ use std::os::unix::net::UnixStream;
 use procession_primitives::{
     DecodeError, EncodeError, Phase, ProcessError, SendFd, StartError, StartMethod,
 };
+use procession_testkit::os;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{death, quiet, with};
-use crate::support::os;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Shape {

@@ -1,11 +1,11 @@
 //! How processes end, and how that is told.
 
 use procession_primitives::{Phase, ProcessError, StartMethod};
+use procession_testkit::gate::{Bell, Ear, ring};
+use procession_testkit::os;
 use rustix::process::Signal;
 
 use super::{death, quiet, with};
-use crate::support::gate::{Bell, Ear, ring};
-use crate::support::os;
 
 pub(super) fn panics_are_values(method: StartMethod) {
     const LINE: u32 = line!() + 2;

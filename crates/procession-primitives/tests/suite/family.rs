@@ -3,10 +3,10 @@
 use std::process::Command;
 
 use procession_primitives::{StartMethod, active_children, current_process, parent_process};
+use procession_testkit::gate::{Bell, Ear, Entrance, Gate, pass, ring};
+use procession_testkit::{eventually, os, procfs};
 
 use super::{index, method, with};
-use crate::support::gate::{Bell, Ear, Entrance, Gate, pass, ring};
-use crate::support::{eventually, os, procfs};
 
 type Facts = (u32, String, bool, Option<(u32, String, bool)>, usize);
 

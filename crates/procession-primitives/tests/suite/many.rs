@@ -1,10 +1,10 @@
 //! Many processes at once.
 
 use procession_primitives::StartMethod;
+use procession_testkit::gate::{Bell, Ear, Entrance, Gate, pass, ring};
+use procession_testkit::{os, procfs};
 
 use super::with;
-use crate::support::gate::{Bell, Ear, Entrance, Gate, pass, ring};
-use crate::support::{os, procfs};
 
 pub(super) fn two_hundred_and_fifty_six(method: StartMethod) {
     let (mut gate, mut ear) = (Gate::new(), Ear::new());

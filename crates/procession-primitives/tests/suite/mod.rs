@@ -8,8 +8,7 @@ mod surroundings;
 mod waiting;
 
 use procession_primitives::{Builder, Death, Process, ProcessError, StartMethod, Stdio};
-
-use crate::support::runner::Case;
+use procession_testkit::Case;
 
 /// One test of the suite.
 type Test = fn(StartMethod);

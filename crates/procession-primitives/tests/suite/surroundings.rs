@@ -4,10 +4,10 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 
 use procession_primitives::{StartMethod, Stdio};
+use procession_testkit::gate::Ear;
+use procession_testkit::os;
 
 use super::{quiet, with};
-use crate::support::gate::Ear;
-use crate::support::os;
 
 pub(super) fn streams(method: StartMethod) {
     let (out, err) = (Ear::new(), Ear::new());

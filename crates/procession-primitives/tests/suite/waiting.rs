@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use procession_primitives::{Phase, ProcessError, StartMethod};
+use procession_testkit::gate::{Bell, Ear, Entrance, Gate, pass, ring};
+use procession_testkit::{eventually, os};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
 use rustix::time::Timespec;
 
 use super::{death, with};
-use crate::support::gate::{Bell, Ear, Entrance, Gate, pass, ring};
-use crate::support::{eventually, os};
 
 pub(super) fn join_timeout(method: StartMethod) {
     let mut gate = Gate::new();
