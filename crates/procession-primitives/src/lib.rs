@@ -79,7 +79,10 @@ pub use family::{Family, FamilyError};
 pub use image::{BuildId, CodeAddress, CodeError, build_id, fn_from_address};
 pub use member::{MemberId, MemberState};
 pub use memory::{SharedMemory, SharedMemoryBuilder, SharedMemoryError};
-pub use object::{Holder, Kind, Object, ObjectError, ObjectId, Passengers, arriving_in, boarding};
+pub use object::{
+    Holder, Kind, Object, ObjectError, ObjectId, Passengers, Standing, all_arrived, arriving_in,
+    boarding,
+};
 pub use panic::{Panic, PanicLocation, catch, quietly};
 pub use park::{News, monotonic_micros, wake};
 pub use process::{

@@ -269,10 +269,6 @@ impl<'a, T: Plain> Access<'a, T> {
             .inconsistent
             .store(1, Ordering::Relaxed);
     }
-
-    pub(crate) fn is_inconsistent(&self) -> bool {
-        self.guarded.state().inconsistent.load(Ordering::Relaxed) != 0
-    }
 }
 
 impl<T: Plain> Deref for Access<'_, T> {

@@ -13,6 +13,7 @@ mod mutex;
 mod once;
 mod plain;
 mod primitive;
+mod queue;
 mod raw;
 mod raw_lock;
 mod rlock;
@@ -34,6 +35,10 @@ pub use mutex::{Mutex, MutexGuard};
 pub use once::{Once, OnceLock};
 pub use plain::Plain;
 pub use procession_primitives::{Error, ObjectError, OutOfMemory, Result};
+pub use queue::{
+    GetError, JoinError, JoinableQueue, PutError, Queue, QueueBuilder, Receiver, Sender,
+    TaskDoneError,
+};
 pub use raw::{RawArray, RawValue};
 pub use rlock::{RLock, RLockGuard};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -132,11 +132,6 @@ impl Monitor {
         self.waiters.store(waiters + 1, Ordering::Relaxed);
         true
     }
-
-    /// How many wait, by and large.
-    pub(crate) fn waiters(&self) -> u32 {
-        self.waiters.load(Ordering::Relaxed)
-    }
 }
 
 impl Inside<'_> {

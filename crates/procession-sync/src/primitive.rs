@@ -54,3 +54,21 @@ pub(crate) fn wake_low(word: &AtomicU64, count: u32) {
 pub(crate) fn wake(word: &AtomicU32, count: u32) {
     procession_primitives::wake(word, count);
 }
+
+/// A full barrier between a store and a load of other words.
+#[inline]
+pub(crate) fn full_fence() {
+    std::sync::atomic::fence(Ordering::SeqCst);
+}
+
+/// A full barrier, where releasing a lock just before was not one already.
+#[inline]
+pub(crate) fn fence_after_unlock() {
+    if cfg!(target_arch = "x86_64") {
+        // The lock was released by an atomic exchange, which is a full barrier on this machine;
+        // the compiler has to keep the order, too.
+        std::sync::atomic::compiler_fence(Ordering::SeqCst);
+    } else {
+        full_fence();
+    }
+}

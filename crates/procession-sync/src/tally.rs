@@ -91,11 +91,6 @@ impl Tally {
         Ok(cell.take(member))
     }
 
-    /// What `member` has, without making a cell.
-    pub(crate) fn get(&self, object: &Object, family: &'static Family, member: MemberId) -> u64 {
-        self.find(object, family, member).map_or(0, Cell::count)
-    }
-
     fn find<'a>(
         &'a self,
         object: &Object,

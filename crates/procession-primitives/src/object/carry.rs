@@ -85,6 +85,19 @@ pub fn arriving_in<T>(block: Option<BlockId>, body: impl FnOnce() -> T) -> T {
     body()
 }
 
+/// Says that all handles in the block of [`arriving_in`] have arrived: nothing has to be swept up
+/// when it is freed.
+pub fn all_arrived() {
+    if let Some(block) = ARRIVING.get()
+        && let Some(family) = Family::existing()
+    {
+        family
+            .arena()
+            .tag(block.unit())
+            .store(0, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 /// Notes that a handle was encoded.
 pub(super) fn board(object: &Object) {
     BOARDING.with_borrow_mut(|boarding| {

@@ -17,11 +17,12 @@ mod table;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use carry::{Passengers, arriving_in, boarding};
+pub use carry::{Passengers, all_arrived, arriving_in, boarding};
 pub use holder::Holder;
 pub(crate) use table::ObjectState;
 
@@ -50,6 +51,34 @@ impl ObjectId {
     pub fn number(self) -> u64 {
         self.number
     }
+
+    /// As words, for a place in shared memory.
+    #[must_use]
+    pub fn to_words(self) -> [u64; 3] {
+        [self.family, u64::from(self.place), self.number]
+    }
+
+    /// The name that [`to_words`](Self::to_words) gave.
+    #[must_use]
+    pub fn from_words([family, place, number]: [u64; 3]) -> ObjectId {
+        ObjectId {
+            family,
+            place: place as u32,
+            number,
+        }
+    }
+}
+
+/// Who keeps an object at some moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Standing {
+    /// This process does.
+    pub here: bool,
+    /// Another process, or a message, does.
+    pub elsewhere: bool,
+    /// Somebody besides its maker ever did.
+    pub was_shared: bool,
 }
 
 /// What sort of object it is: a number of the layer's own, and one that tells apart what the
@@ -58,6 +87,7 @@ impl ObjectId {
 pub struct Kind {
     number: u32,
     type_tag: u64,
+    announced: bool,
 }
 
 impl Kind {
@@ -67,7 +97,16 @@ impl Kind {
         Kind {
             number,
             type_tag: 0,
+            announced: false,
         }
+    }
+
+    /// The same, of which the family has news when all but one have let go of an object: for
+    /// those that wait for that.
+    #[must_use]
+    pub const fn announced(mut self) -> Kind {
+        self.announced = true;
+        self
     }
 
     /// The sort `number`, of a `T`: a handle for another type is refused.
@@ -80,7 +119,11 @@ impl Kind {
         }
         let size = size_of::<T>() as u64;
         let type_tag = hash & !0xffff_ffff | size & 0xffff_ffff;
-        Kind { number, type_tag }
+        Kind {
+            number,
+            type_tag,
+            announced: false,
+        }
     }
 }
 
@@ -142,6 +185,8 @@ struct Inner {
     id: ObjectId,
     offset: u64,
     slot: &'static Slot,
+    /// For the layer above, about this process.
+    marks: AtomicU32,
 }
 
 /// The objects that this process has, by place.
@@ -198,6 +243,7 @@ impl Object {
             id,
             offset: offset + HEADER as u64,
             slot,
+            marks: AtomicU32::new(0),
         });
         present
             .get_or_insert_default()
@@ -278,9 +324,11 @@ impl Object {
     }
 
     /// Takes a part of the object back. `None` where it is none.
+    ///
+    /// A `carrier` may have handles on board: see [`arriving_in`].
     #[must_use]
-    pub fn part(&self, family: &'static Family, id: BlockId) -> Option<Block> {
-        self.0.slot.part(family, id)
+    pub fn part(&self, family: &'static Family, id: BlockId, carrier: bool) -> Option<Block> {
+        self.0.slot.part(family, id, carrier)
     }
 
     /// Frees a part of the object. Nothing happens where it is none.
@@ -306,19 +354,6 @@ impl Object {
         Some((self.0.arena.unit_at(id.unit()), len))
     }
 
-    /// Whether anybody besides this process keeps the object: another member, or a message.
-    #[must_use]
-    pub fn is_kept_elsewhere(&self) -> bool {
-        let Some(family) = self.family() else {
-            return false;
-        };
-        let me = Keeper::Member(family.me());
-        let keepers = Table::lock(family).living_keepers(self.0.id.place, self.0.id.number);
-        keepers
-            .iter()
-            .any(|keeper| keeper.to_word() != me.to_word())
-    }
-
     /// The members that have the object, this one included.
     #[must_use]
     pub fn members(&self) -> Vec<MemberId> {
@@ -333,22 +368,35 @@ impl Object {
         members.collect()
     }
 
+    /// A word for all handles of this process, 0 at first.
+    #[must_use]
+    pub fn marks(&self) -> &AtomicU32 {
+        &self.0.marks
+    }
+
     /// How many handles this process has.
     #[must_use]
     pub fn handles(&self) -> usize {
         Arc::strong_count(&self.0)
     }
 
-    /// Whether some process or message keeps the object `id`.
+    /// Who keeps the object `id`, which may be gone.
     #[must_use]
-    pub fn exists(id: ObjectId) -> bool {
+    pub fn standing(id: ObjectId) -> Standing {
         let Some(family) = Family::existing() else {
-            return false;
+            return Standing::default();
         };
-        family.arena().family_number() == id.family
-            && !Table::lock(family)
-                .living_keepers(id.place, id.number)
-                .is_empty()
+        if family.arena().family_number() != id.family {
+            return Standing::default();
+        }
+        let me = Keeper::Member(family.me()).to_word();
+        let table = Table::lock(family);
+        let keepers = table.living_keepers(id.place, id.number);
+        Standing {
+            here: keepers.iter().any(|keeper| keeper.to_word() == me),
+            elsewhere: keepers.iter().any(|keeper| keeper.to_word() != me),
+            was_shared: table.was_shared(id.place, id.number),
+        }
     }
 
     /// Reads a handle of `kind` from `deserializer`.

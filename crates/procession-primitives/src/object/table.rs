@@ -21,6 +21,7 @@
 //! References go only to slots of pages that belong to the table.
 #![allow(unsafe_code, reason = "reaches slots by offset")]
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use super::holder::Keeper;
@@ -40,8 +41,12 @@ const INLINE: usize = 4;
 /// Bits of a place that name the slot within its page.
 const SLOT_BITS: u32 = 9;
 
-/// Some of the object's blocks belong to it.
+/// Blocks belong to the object.
 const HAS_BLOCKS: u32 = 1;
+/// The family is told when all but one have let go of it.
+const ANNOUNCED: u32 = 2;
+/// Somebody besides its maker kept it.
+const WAS_SHARED: u32 = 4;
 
 /// The table's own words.
 #[repr(C)]
@@ -105,16 +110,26 @@ impl Slot {
         id
     }
 
-    /// Makes a block of the object this member's, who frees it.
-    pub(super) fn part(&self, family: &'static Family, id: BlockId) -> Option<Block> {
+    pub(super) fn was_shared(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & WAS_SHARED != 0
+    }
+
+    /// Makes a block of the object this member's, who frees it. A `carrier` may have objects on
+    /// board.
+    pub(super) fn part(
+        &self,
+        family: &'static Family,
+        id: BlockId,
+        carrier: bool,
+    ) -> Option<Block> {
         let arena = family.arena();
         arena.owns(id, OBJECTS)?;
         let number = self.id.load(Ordering::Relaxed);
         if arena.tag(id.unit()).load(Ordering::Relaxed) != number {
             return None;
         }
-        // It may have objects on board.
-        arena.tag(id.unit()).store(CARRIER, Ordering::Relaxed);
+        let tag = if carrier { CARRIER } else { 0 };
+        arena.tag(id.unit()).store(tag, Ordering::Relaxed);
         arena.set_owner(id, family.me().slot());
         // SAFETY: it was the object's, so nobody else has this id.
         unsafe { Block::adopt(family, id) }
@@ -139,6 +154,8 @@ pub(super) struct Table<'a> {
     family: &'a Family,
     arena: &'static Arena,
     held: Option<Held<'static>>,
+    /// Somebody may wait for what was found.
+    announce: Cell<bool>,
 }
 
 impl<'a> Table<'a> {
@@ -157,6 +174,7 @@ impl<'a> Table<'a> {
             family,
             arena: family.arena(),
             held: Some(held),
+            announce: Cell::new(false),
         };
         if table.state().dirty.load(Ordering::Relaxed) != 0 {
             table.recount();
@@ -237,7 +255,8 @@ impl<'a> Table<'a> {
         };
         bytes.ok_or(refused)?.fill(0);
         slot.kind.store(kind.number, Ordering::Relaxed);
-        slot.flags.store(0, Ordering::Relaxed);
+        let flags = if kind.announced { ANNOUNCED } else { 0 };
+        slot.flags.store(flags, Ordering::Relaxed);
         slot.type_tag.store(kind.type_tag, Ordering::Relaxed);
         slot.more.store(0, Ordering::Relaxed);
         slot.keepers[0].store(
@@ -340,6 +359,7 @@ impl<'a> Table<'a> {
             Some(free) => free,
             None => self.more_keepers(slot)?,
         };
+        slot.flags.fetch_or(WAS_SHARED, Ordering::Relaxed);
         // Release: the commit.
         free.store(word, Ordering::Release);
         if let Keeper::Member(member) = keeper {
@@ -393,7 +413,7 @@ impl<'a> Table<'a> {
                 self.count_keep(member.slot(), -1);
             }
         }
-        self.free_if_garbage(place, slot, None);
+        self.free_if_garbage(place, slot, found.is_some(), None);
     }
 
     /// Who keeps the object, dead ones left out.
@@ -410,6 +430,11 @@ impl<'a> Table<'a> {
             .collect()
     }
 
+    /// Whether anybody but its maker ever kept the object. True of one that is gone.
+    pub(super) fn was_shared(&self, place: u32, number: u64) -> bool {
+        self.find(place, number).is_none_or(Slot::was_shared)
+    }
+
     /// Checks that the object is there and of `kind`. Where it lies, and its blocks.
     pub(super) fn check(&self, id: ObjectId, kind: Kind) -> Result<u64, ObjectError> {
         let slot = self.find(id.place, id.number).ok_or(ObjectError::Freed)?;
@@ -421,19 +446,23 @@ impl<'a> Table<'a> {
         self.offset(id.place).ok_or(ObjectError::Freed)
     }
 
-    fn free_if_garbage(&self, place: u32, slot: &'static Slot, leaving: Option<u32>) {
-        let mut kept = false;
+    fn free_if_garbage(&self, place: u32, slot: &'static Slot, let_go: bool, leaving: Option<u32>) {
+        let (mut kept, mut gone) = (0, let_go);
         for keeper in self.keepers(slot) {
             let Some(found) = Keeper::from_word(keeper.load(Ordering::Relaxed)) else {
                 continue;
             };
             if found.is_alive(self.arena, leaving) {
-                kept = true;
+                kept += 1;
             } else {
                 keeper.store(0, Ordering::Release);
+                gone = true;
             }
         }
-        if kept {
+        if gone && kept <= 1 && slot.flags.load(Ordering::Relaxed) & ANNOUNCED != 0 {
+            self.announce.set(true);
+        }
+        if kept > 0 {
             return;
         }
         if slot.flags.load(Ordering::Relaxed) & HAS_BLOCKS != 0 {
@@ -502,7 +531,7 @@ impl<'a> Table<'a> {
                     && slot.id.load(Ordering::Relaxed) != 0
                 {
                     left -= 1;
-                    self.free_if_garbage(place, slot, leaving);
+                    self.free_if_garbage(place, slot, false, leaving);
                 }
             }
         }
@@ -543,6 +572,9 @@ impl Drop for Table<'_> {
         // Release: all of the work is done before.
         state.dirty.store(0, Ordering::Release);
         self.held = None;
+        if self.announce.get() {
+            self.family.announce();
+        }
         // Pairs with the fence in `sweep_missed`: one of the two sees the other.
         fence(Ordering::SeqCst);
         self.family.sweep_missed();

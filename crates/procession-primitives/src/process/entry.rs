@@ -23,7 +23,7 @@ use crate::arena::{Arena, Block, BlockId, Writer};
 use crate::family::{Control, Family};
 use crate::image::{self, CodeAddress};
 use crate::member::{self, MemberCell, MemberId};
-use crate::object::{arriving_in, boarding};
+use crate::object::{all_arrived, arriving_in, boarding};
 use crate::panic::{self, Panic};
 use crate::protocol::{self, Payload, Reply, Start, Stream, Wait};
 use crate::wire::{self, DecodeError};
@@ -141,6 +141,9 @@ pub(crate) fn run<A: DeserializeOwned, R: Serialize>(
     let function: fn(A) -> R = unsafe { image::fn_from_address(function) };
     outcome.enter(Phase::Decoding);
     let decoded = wire::decode(argument);
+    if decoded.is_ok() {
+        all_arrived();
+    }
     // What the function itself decodes did not come in our block.
     let value = arriving_in(None, || match decoded {
         Err(error) => Err(Failure::ArgumentDecode(error)),

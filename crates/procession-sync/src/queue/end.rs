@@ -1,0 +1,104 @@
+//! One end of a ring: its lock, and who sleeps at it.
+//!
+//! Producers and consumers have an end each. Those at one end exclude each other by its lock; the
+//! two ends know of each other by `tail` and `head` only, and by the flag of the sleepers.
+//!
+//! | `flag` | meaning | who leaves this state |
+//! |---|---|---|
+//! | 0 | nobody sleeps at this end, or somebody has been woken and will see to the rest | whoever is about to sleep, to 1 |
+//! | 1 | somebody sleeps at this end, or is about to | the other end, after a change, to 0, and wakes one |
+//!
+//! Whoever sleeps is counted under the lock of its end. Whoever comes back passes the wake-up on:
+//! if others sleep, the next one is woken if there is something for it, else the flag is set
+//! again. So one wake-up serves a burst, and none is lost: a sleeper that gives up does the same,
+//! and one that is killed is a death, which wakes all.
+
+use crate::primitive::{AtomicU32, Family, Holder, News, Ordering, full_fence, wake};
+use crate::raw_lock::{RawLock, Taken};
+
+/// The words that only those at this end use.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub(crate) struct End {
+    lock: RawLock,
+    /// As in `monitor`: how many sleep here, since the death counted in `epoch`.
+    waiters: AtomicU32,
+    epoch: AtomicU32,
+}
+
+impl End {
+    /// Takes the lock. How it was come by.
+    #[inline]
+    pub(crate) fn lock(&self, family: &Family, me: Holder) -> Taken {
+        match self.lock.acquire(family, me, None) {
+            Some(taken) => taken,
+            None => unreachable!("waits without a deadline"),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn unlock(&self, me: Holder) {
+        self.lock.release(me);
+    }
+
+    /// Counts the caller, who holds the lock and has heard `news`, as asleep, and sets the flag.
+    /// False if others have heard later news: then the caller has to look again.
+    ///
+    /// After this the caller looks once more whether it has to sleep at all.
+    pub(crate) fn settle_down(&self, flag: &AtomicU32, news: News) -> bool {
+        let epoch = self.epoch.load(Ordering::Relaxed);
+        if epoch != news.to_word() {
+            if epoch.wrapping_sub(news.to_word()) < u32::MAX / 2 {
+                return false;
+            }
+            // A death has woken all that were counted.
+            self.waiters.store(0, Ordering::Relaxed);
+            self.epoch.store(news.to_word(), Ordering::Relaxed);
+        }
+        let waiters = self.waiters.load(Ordering::Relaxed);
+        self.waiters.store(waiters + 1, Ordering::Relaxed);
+        flag.store(1, Ordering::Relaxed);
+        // Pairs with the fence in `rouse`: it sees the flag, or the caller sees the change.
+        full_fence();
+        true
+    }
+
+    /// Takes the caller, who holds the lock and had settled down with `news`, off the count.
+    pub(crate) fn get_up(&self, news: News) {
+        if self.epoch.load(Ordering::Relaxed) == news.to_word() {
+            let waiters = self.waiters.load(Ordering::Relaxed);
+            self.waiters
+                .store(waiters.saturating_sub(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Sees to the others that sleep, for one that has slept and is about to leave. Holds the
+    /// lock. `ready` says whether there is something for another one.
+    pub(crate) fn pass_on(&self, flag: &AtomicU32, ready: impl Fn() -> bool) {
+        if self.waiters.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        if !ready() {
+            flag.store(1, Ordering::Relaxed);
+            // As in `settle_down`.
+            full_fence();
+            if !ready() {
+                return;
+            }
+        }
+        flag.store(0, Ordering::Relaxed);
+        wake(flag, 1);
+    }
+}
+
+/// Wakes one that sleeps at the other end, if any, after a change that it may wait for.
+///
+/// Called after the change was stored *and* the own end unlocked, which is a full barrier on
+/// x86-64.
+#[inline]
+pub(crate) fn rouse(flag: &AtomicU32) {
+    crate::primitive::fence_after_unlock();
+    if flag.load(Ordering::Relaxed) != 0 && flag.swap(0, Ordering::Relaxed) != 0 {
+        wake(flag, 1);
+    }
+}
