@@ -64,12 +64,14 @@ impl MemberId {
 
     /// The place in the member table.
     #[must_use]
+    #[inline]
     pub fn slot(self) -> u32 {
         self.slot
     }
 
     /// Which use of that place.
     #[must_use]
+    #[inline]
     pub fn generation(self) -> u32 {
         self.generation
     }
@@ -134,11 +136,13 @@ impl MemberCell {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    #[inline]
     pub(crate) fn has(&self, flag: u32) -> bool {
         self.flags.load(Ordering::Relaxed) & flag != 0
     }
 
     /// Whether a process is behind this cell.
+    #[inline]
     pub(crate) fn is_alive(&self) -> bool {
         matches!(self.state.load(Ordering::Acquire), STARTING | RUNNING)
     }
@@ -176,6 +180,7 @@ impl MemberCell {
 
 impl Arena {
     /// The cell of `id`, as long as it is that member's.
+    #[inline]
     pub(crate) fn member_cell(&self, id: MemberId) -> Option<&'static MemberCell> {
         let cell = self.member(id.slot)?;
         (cell.generation.load(Ordering::Acquire) == id.generation).then_some(cell)

@@ -60,6 +60,7 @@ pub struct News(u32);
 impl News {
     /// As a word, for a place in shared memory.
     #[must_use]
+    #[inline]
     pub fn to_word(self) -> u32 {
         self.0
     }

@@ -25,7 +25,7 @@ pub(crate) mod kinds {
     pub(crate) const SENDERS: u32 = 18;
     pub(crate) const RECEIVERS: u32 = 19;
     pub(crate) const TASKS: u32 = 20;
-    pub(crate) const CHUNK: u32 = 21;
+    pub(crate) const PART: u32 = 21;
 }
 
 /// A shared object cannot be made.

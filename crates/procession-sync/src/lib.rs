@@ -34,7 +34,9 @@ pub use lock::{Lock, LockGuard};
 pub use mutex::{Mutex, MutexGuard};
 pub use once::{Once, OnceLock};
 pub use plain::Plain;
-pub use procession_primitives::{Error, ObjectError, OutOfMemory, Result};
+pub use procession_primitives::{
+    DecodeError, EncodeError, Error, ObjectError, OutOfMemory, Result, init,
+};
 pub use queue::{
     GetError, JoinError, JoinableQueue, PutError, Queue, QueueBuilder, Receiver, Sender,
     TaskDoneError,

@@ -191,6 +191,7 @@ impl Arena {
         self.fd.as_fd()
     }
 
+    #[inline]
     pub(crate) fn header(&self) -> &'static Header {
         // SAFETY: `create` wrote a header at offset 0 and `attach` checked it.
         unsafe { self.base.cast::<Header>().as_ref() }
@@ -208,6 +209,7 @@ impl Arena {
         self.header().family
     }
 
+    #[inline]
     pub(crate) fn member(&self, slot: u32) -> Option<&'static MemberCell> {
         let slot = u64::from(slot);
         if slot >= MAX_MEMBERS as u64 {
@@ -245,6 +247,7 @@ impl Arena {
     ///
     /// The memory there is set aside for objects of this type, and nobody borrows its bytes.
     #[must_use]
+    #[inline]
     pub unsafe fn get<T: Shared>(&self, offset: u64) -> Option<&'static T> {
         let end = offset.checked_add(size_of::<T>() as u64)?;
         if end > self.size || !offset.is_multiple_of(align_of::<T>() as u64) {
@@ -264,6 +267,7 @@ impl Arena {
     }
 
     /// The address of `offset` in this process. `offset` lies within the arena.
+    #[inline]
     fn pointer(&self, offset: u64) -> NonNull<u8> {
         debug_assert!(offset <= self.size);
         // SAFETY: callers keep `offset` within the mapping of `size` bytes.

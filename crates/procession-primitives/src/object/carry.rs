@@ -9,7 +9,12 @@ use crate::arena::BlockId;
 use crate::family::Family;
 
 thread_local! {
-    static BOARDING: RefCell<Option<Vec<Object>>> = const { RefCell::new(None) };
+    /// How many calls of `boarding` this thread is inside of.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+    /// Whether `BOARDED` has anything: as a rule it has not.
+    static ANY: Cell<bool> = const { Cell::new(false) };
+    /// What was encoded, with the depth it was encoded at.
+    static BOARDED: RefCell<Vec<(u32, Object)>> = const { RefCell::new(Vec::new()) };
     static ARRIVING: Cell<Option<BlockId>> = const { Cell::new(None) };
 }
 
@@ -56,19 +61,42 @@ impl Passengers {
 }
 
 /// Runs `body` and returns the objects whose handles were encoded in it.
+#[inline]
 pub fn boarding<T>(body: impl FnOnce() -> T) -> (T, Passengers) {
-    /// Puts back what was there before, also when `body` panics.
-    struct Restore(Option<Vec<Object>>);
-    impl Drop for Restore {
+    /// Leaves the call, also when `body` panics.
+    struct Leave(u32);
+    impl Drop for Leave {
+        #[inline]
         fn drop(&mut self) {
-            let _ = BOARDING.replace(self.0.take());
+            DEPTH.set(self.0 - 1);
+            if ANY.get() {
+                // Only after a panic there is something left.
+                drop(disembark(self.0));
+            }
         }
     }
-    let restore = Restore(BOARDING.replace(Some(Vec::new())));
+    let depth = DEPTH.get() + 1;
+    DEPTH.set(depth);
+    let leave = Leave(depth);
     let result = body();
-    let boarded = BOARDING.with_borrow_mut(Option::take).unwrap_or_default();
-    drop(restore);
+    let boarded = if ANY.get() {
+        disembark(depth)
+    } else {
+        Vec::new()
+    };
+    drop(leave);
     (result, Passengers(boarded))
+}
+
+/// Takes out what was encoded at `depth`.
+#[cold]
+fn disembark(depth: u32) -> Vec<Object> {
+    BOARDED.with_borrow_mut(|boarded| {
+        let start = boarded.partition_point(|(at, _)| *at < depth);
+        let taken = boarded.split_off(start);
+        ANY.set(!boarded.is_empty());
+        taken.into_iter().map(|(_, object)| object).collect()
+    })
 }
 
 /// Runs `body`, which decodes what lies in `block`: handles leave the block as they arrive.
@@ -100,11 +128,15 @@ pub fn all_arrived() {
 
 /// Notes that a handle was encoded.
 pub(super) fn board(object: &Object) {
-    BOARDING.with_borrow_mut(|boarding| {
-        if let Some(boarding) = boarding
-            && !boarding.contains(object)
-        {
-            boarding.push(object.clone());
+    let depth = DEPTH.get();
+    if depth == 0 {
+        return;
+    }
+    BOARDED.with_borrow_mut(|boarded| {
+        let known = |(at, other): &(u32, Object)| *at == depth && other == object;
+        if !boarded.iter().rev().any(known) {
+            boarded.push((depth, object.clone()));
+            ANY.set(true);
         }
     });
 }

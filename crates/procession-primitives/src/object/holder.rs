@@ -25,6 +25,7 @@ const THREAD_BITS: u32 = 16;
 pub struct Holder(u64);
 
 impl Holder {
+    #[inline]
     fn new(member: MemberId, thread: u32) -> Holder {
         let low = member.slot() + 1 | thread << SLOT_BITS;
         Holder(u64::from(member.generation()) << 32 | u64::from(low))
@@ -48,6 +49,7 @@ impl Holder {
 
     /// Whose thread it is.
     #[must_use]
+    #[inline]
     pub fn member(self) -> MemberId {
         let slot = self.0 as u32 & ((1 << SLOT_BITS) - 1);
         MemberId::new(slot.saturating_sub(1), (self.0 >> 32) as u32)

@@ -17,6 +17,7 @@ mod table;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -180,10 +181,18 @@ impl From<OutOfMemory> for ObjectError {
 #[derive(Clone)]
 pub struct Object(Arc<Inner>);
 
+// SAFETY: an address in shared memory, which means the same to all threads; what lies there is
+// reached as `Shared` only.
+unsafe impl Send for Inner {}
+// SAFETY: as above.
+unsafe impl Sync for Inner {}
+
 struct Inner {
     arena: &'static Arena,
     id: ObjectId,
     offset: u64,
+    /// Where the object's bytes are in this process.
+    at: NonNull<u8>,
     slot: &'static Slot,
     /// For the layer above, about this process.
     marks: AtomicU32,
@@ -242,6 +251,7 @@ impl Object {
             arena,
             id,
             offset: offset + HEADER as u64,
+            at: arena.address(offset + HEADER as u64, LARGEST)?,
             slot,
             marks: AtomicU32::new(0),
         });
@@ -295,10 +305,6 @@ impl Object {
 
     /// The object's bytes as a `T`.
     ///
-    /// # Panics
-    ///
-    /// If `T` is larger than the object can be.
-    ///
     /// # Safety
     ///
     /// The object was created with room for a `T`, and is never used as anything else.
@@ -306,9 +312,9 @@ impl Object {
     #[inline]
     pub unsafe fn get<T: Shared>(&self) -> &T {
         const { assert!(size_of::<T>() <= LARGEST && align_of::<T>() <= 64) };
-        // SAFETY: the caller says what lies there; this handle keeps it.
-        let found = unsafe { self.0.arena.get(self.0.offset) };
-        found.expect("objects lie within the arena")
+        // SAFETY: the caller says what lies there, aligned as objects are; this handle keeps it;
+        // `Shared` allows changes by others.
+        unsafe { self.0.at.cast::<T>().as_ref() }
     }
 
     /// Where the object's bytes are in the arena.

@@ -14,9 +14,10 @@ use crate::handle::shared_state;
 use crate::primitive::{
     AtomicU32, AtomicU64, Family, Holder, News, Ordering, full_fence, pause, wake,
 };
+use crate::queue::encode::Large;
 use crate::queue::end::rouse;
 use crate::queue::ring::{BLOCK_WORDS, Consumers, Frame, Mark, Memory, Position, Producers};
-use crate::raw_lock::Taken;
+use crate::raw_lock;
 
 /// How often a full or empty queue is looked at before its user sleeps: about 20 microseconds.
 const LOOKS: u32 = 600;
@@ -49,19 +50,25 @@ pub(crate) struct State {
 
 shared_state!(State);
 
-/// A message in bytes.
-pub(crate) enum Message {
+/// Encoded messages: short ones stay on the stack.
+pub(crate) type Bytes = smallvec::SmallVec<[u8; 256]>;
+
+/// What is to be put.
+pub(crate) enum Message<'a> {
     /// A whole number of frames, and how many there are.
-    Frames(Vec<u8>, u64),
-    /// In a block, that many bytes. `carrier`: there are handles on board.
-    Block {
-        block: Block,
-        len: usize,
-        carrier: bool,
-    },
+    Frames(&'a [u8], u64),
+    Large(Large),
 }
 
-/// Why nothing was put. The message comes back.
+/// What was taken.
+pub(crate) enum Taken {
+    /// That many frames, in the caller's buffer.
+    Frames(u64),
+    Large(Large),
+}
+
+/// Why nothing was put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
     Full,
     TimedOut,
@@ -139,6 +146,7 @@ impl Core {
         Ok(Core { object, memory })
     }
 
+    #[inline]
     pub(crate) fn state(&self) -> &State {
         // SAFETY: as in `new`.
         unsafe { self.object.get::<State>() }
@@ -199,7 +207,7 @@ impl Core {
     #[inline]
     fn lock_producers(&self, family: &'static Family, me: Holder) {
         let producers = &self.state().producers;
-        if producers.end.lock(family, me) == Taken::FromDead {
+        if producers.end.lock(family, me) == raw_lock::Taken::FromDead {
             self.repair_producers();
         }
     }
@@ -228,7 +236,7 @@ impl Core {
     #[inline]
     fn lock_consumers(&self, family: &'static Family, me: Holder) {
         let consumers = &self.state().consumers;
-        if consumers.end.lock(family, me) == Taken::FromDead {
+        if consumers.end.lock(family, me) == raw_lock::Taken::FromDead {
             self.repair_consumers();
         }
     }
@@ -253,7 +261,7 @@ impl Core {
     }
 
     /// Whether there is room between `head` and the ring's size for `message`.
-    fn room_from(&self, head: Position, tail: Position, message: &Message) -> Room {
+    fn room_from(&self, head: Position, tail: Position, message: &Message<'_>) -> Room {
         let state = self.state();
         let (used, count) = tail.since(head);
         let capacity = state.capacity.load(Ordering::Relaxed);
@@ -262,7 +270,7 @@ impl Core {
                 let words = bytes.len() as u64 / 8;
                 (words, *messages, words * 8)
             }
-            Message::Block { len, .. } => (BLOCK_WORDS, 1, *len as u64),
+            Message::Large(large) => (BLOCK_WORDS, 1, large.len as u64),
         };
         let size = self.memory.words();
         if count + messages > capacity || used + BLOCK_WORDS > size {
@@ -276,7 +284,7 @@ impl Core {
         // Each message of the capacity has its place, in a block if need be.
         let reserve = match message {
             Message::Frames(..) => BLOCK_WORDS.saturating_mul(capacity - count - messages),
-            Message::Block { .. } => 0,
+            Message::Large(_) => 0,
         };
         let reserve = reserve.min(size / 2);
         if used + words + reserve <= size {
@@ -286,7 +294,7 @@ impl Core {
         }
     }
 
-    fn room(&self, tail: Position, message: &Message) -> Room {
+    fn room(&self, tail: Position, message: &Message<'_>) -> Room {
         let producers = &self.state().producers;
         let seen = Position::from_word(producers.head_seen.load(Ordering::Relaxed));
         match self.room_from(seen, tail, message) {
@@ -304,13 +312,11 @@ impl Core {
     /// `deserted` says whether nobody is left who could take anything.
     pub(crate) fn put(
         &self,
-        mut message: Message,
+        mut message: Message<'_>,
         patience: Patience,
         deserted: impl Fn() -> bool,
-    ) -> Result<(), (Refused, Message)> {
-        let Some(family) = self.object.family() else {
-            return Err((Refused::Foreign, message));
-        };
+    ) -> Result<(), Refused> {
+        let family = self.object.family().ok_or(Refused::Foreign)?;
         let (me, state) = (family.holder(), self.state());
         let (end, flag) = (&state.producers.end, &state.head.sleepers);
         let mut slept: Option<News> = None;
@@ -331,7 +337,7 @@ impl Core {
             };
             if state.closed.load(Ordering::Relaxed) != 0 {
                 leave();
-                return Err((Refused::Closed, message));
+                return Err(Refused::Closed);
             }
             match self.room(tail, &message) {
                 Room::Yes => {
@@ -343,7 +349,7 @@ impl Core {
                 Room::InBlock => {
                     leave();
                     slept = None;
-                    message = self.into_block(family, message)?;
+                    message = into_block(family, &message)?;
                     continue;
                 }
                 Room::No => {}
@@ -354,7 +360,7 @@ impl Core {
                     Patience::No => Refused::Full,
                     Patience::Until(_) => Refused::TimedOut,
                 };
-                return Err((refused, message));
+                return Err(refused);
             }
             if !looked {
                 looked = true;
@@ -381,7 +387,7 @@ impl Core {
             end.get_up(news);
             end.unlock(me);
             if full {
-                return Err((Refused::Disconnected, message));
+                return Err(Refused::Disconnected);
             }
             slept = None;
         }
@@ -389,25 +395,25 @@ impl Core {
 
     /// Writes `message` at `tail`, where there is room.
     #[inline]
-    fn commit(&self, tail: Position, message: Message) {
-        let state = self.state();
+    fn commit(&self, tail: Position, message: Message<'_>) {
         match message {
             Message::Frames(bytes, count) => {
                 // SAFETY: there is room, and the lock is held.
-                unsafe { self.memory.write_bytes(tail.words(), &bytes) };
-                state.tail.set(tail.plus(bytes.len() as u64 / 8, count));
-                give_back_scratch(bytes);
+                unsafe { self.memory.write_bytes(tail.words(), bytes) };
+                let next = tail.plus(bytes.len() as u64 / 8, count);
+                self.state().tail.set(next);
             }
-            Message::Block {
-                block,
-                len,
-                carrier,
-            } => self.commit_block(tail, block, len, carrier),
+            Message::Large(large) => self.commit_block(tail, large),
         }
     }
 
-    fn commit_block(&self, tail: Position, block: Block, len: usize, carrier: bool) {
+    fn commit_block(&self, tail: Position, large: Large) {
         let (state, producers) = (self.state(), &self.state().producers);
+        let Large {
+            block,
+            len,
+            carrier,
+        } = large;
         let id = block.id().to_word();
         let put = producers.ext_put.load(Ordering::Relaxed) + len as u64;
         // Release, each: in this order, which a repair relies on.
@@ -427,30 +433,6 @@ impl Core {
         producers.pending.store(0, Ordering::Release);
     }
 
-    /// Moves frames that do not fit into the ring to a block, if it is one.
-    fn into_block(
-        &self,
-        family: &'static Family,
-        message: Message,
-    ) -> Result<Message, (Refused, Message)> {
-        let Message::Frames(frames, 1) = message else {
-            // Of several, the caller sends one at a time.
-            return Err((Refused::Full, message));
-        };
-        let payload = payload(&frames);
-        let mut block = match Block::new(family, payload.len()) {
-            Ok(block) => block,
-            Err(_) => return Err((Refused::OutOfMemory, Message::Frames(frames, 1))),
-        };
-        let len = payload.len();
-        block.bytes_mut()[..len].copy_from_slice(payload);
-        Ok(Message::Block {
-            block,
-            len,
-            carrier: false,
-        })
-    }
-
     /// Takes up to `most` messages that are in the ring, or one that is in a block.
     ///
     /// `note` is told how many, and where, before they are taken; `deserted` says whether nobody is left who
@@ -461,7 +443,8 @@ impl Core {
         patience: Patience,
         note: impl Fn(u64, u64),
         deserted: impl Fn() -> bool,
-    ) -> Result<Message, Nothing> {
+        bytes: &mut Bytes,
+    ) -> Result<Taken, Nothing> {
         let family = self.object.family().ok_or(Nothing::Foreign)?;
         let (me, state) = (family.holder(), self.state());
         let (end, flag) = (&state.consumers.end, &state.tail.sleepers);
@@ -482,10 +465,10 @@ impl Core {
                 end.unlock(me);
             };
             if let Some(tail) = self.ready(head) {
-                let (message, next) = self.take_at(family, head, tail, most, &note);
+                let (taken, next) = self.take_at(family, head, tail, most, &note, bytes);
                 leave(next);
                 rouse(&state.head.sleepers);
-                return Ok(message);
+                return Ok(taken);
             }
             // Acquire: what was put before it was closed is seen below.
             let closed = state.closed.load(Ordering::Acquire) != 0;
@@ -555,7 +538,8 @@ impl Core {
         tail: Position,
         most: u64,
         note: &impl Fn(u64, u64),
-    ) -> (Message, Position) {
+        bytes: &mut Bytes,
+    ) -> (Taken, Position) {
         // SAFETY: a frame begins there, and the lock is held.
         let first = Frame::from_word(unsafe { self.memory.read(head.words()) });
         if let Frame::Block { carrier } = first {
@@ -573,14 +557,13 @@ impl Core {
             words += frame.words();
             count += 1;
         }
-        let mut bytes = scratch();
         let len = words.min(present) as usize * 8;
         // SAFETY: whole frames, and the lock is held.
-        unsafe { self.memory.read_bytes(head.words(), len, &mut bytes) };
+        unsafe { self.memory.read_bytes(head.words(), len, bytes) };
         note(count, head.to_word());
         let next = head.plus(words, count);
         self.state().head.set(next);
-        (Message::Frames(bytes, count), next)
+        (Taken::Frames(count), next)
     }
 
     fn take_block(
@@ -588,7 +571,7 @@ impl Core {
         family: &'static Family,
         head: Position,
         carrier: bool,
-    ) -> (Message, Position) {
+    ) -> (Taken, Position) {
         let (state, consumers) = (self.state(), &self.state().consumers);
         let word = |index| {
             // SAFETY: a frame of `BLOCK_WORDS` words begins at `head`, and the lock is held.
@@ -604,25 +587,35 @@ impl Core {
         let block = BlockId::from_word(id).and_then(|id| self.object.part(family, id, carrier));
         consumers.ext_taken.store(taken, Ordering::Release);
         consumers.taking.store(0, Ordering::Release);
-        let message = match block {
-            Some(block) => Message::Block {
+        let taken = match block {
+            Some(block) => Taken::Large(Large {
                 len: len.min(block.len()),
                 block,
                 carrier,
-            },
+            }),
             // Only where somebody has written into memory that is not its own.
-            None => Message::Frames(Vec::new(), 0),
+            None => Taken::Frames(0),
         };
-        (message, next)
+        (taken, next)
     }
 }
 
-/// The payload of the one frame in `frames`.
-pub(crate) fn payload(frames: &[u8]) -> &[u8] {
-    match next_frame(&mut { frames }) {
-        Some(payload) => payload,
-        None => &[],
-    }
+/// Moves a frame that does not fit into the ring to a block.
+#[cold]
+fn into_block<'a>(family: &'static Family, message: &Message<'_>) -> Result<Message<'a>, Refused> {
+    let Message::Frames(mut frames, 1) = *message else {
+        // Of several, the caller sends one at a time.
+        return Err(Refused::Full);
+    };
+    let payload = next_frame(&mut frames).unwrap_or_default();
+    let mut block = Block::new(family, payload.len()).map_err(|_| Refused::OutOfMemory)?;
+    let len = payload.len();
+    block.bytes_mut()[..len].copy_from_slice(payload);
+    Ok(Message::Large(Large {
+        block,
+        len,
+        carrier: false,
+    }))
 }
 
 /// The payload of the next frame.
@@ -644,27 +637,5 @@ fn look(mut changed: impl FnMut() -> bool) {
             return;
         }
         pause();
-    }
-}
-
-thread_local! {
-    static SCRATCH: std::cell::Cell<Vec<u8>> = const { std::cell::Cell::new(Vec::new()) };
-}
-
-/// Bytes kept between calls, up to this many.
-const SCRATCH_KEPT: usize = 256 << 10;
-
-/// An empty buffer.
-#[inline]
-pub(crate) fn scratch() -> Vec<u8> {
-    SCRATCH.try_with(std::cell::Cell::take).unwrap_or_default()
-}
-
-/// Keeps a buffer for the next use in this thread.
-#[inline]
-pub(crate) fn give_back_scratch(mut bytes: Vec<u8>) {
-    if bytes.capacity() <= SCRATCH_KEPT {
-        bytes.clear();
-        let _ = SCRATCH.try_with(|kept| kept.set(bytes));
     }
 }

@@ -1,45 +1,70 @@
 //! Values to messages and back.
 
 use procession_primitives::{
-    DecodeError, EncodeError, OutOfMemory, Sink, Writer, all_arrived, arriving_in, boarding,
-    decode, encode,
+    Block, DecodeError, EncodeError, OutOfMemory, Passengers, Sink, Writer, all_arrived,
+    arriving_in, boarding, decode_unguarded, encode_unguarded,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::primitive::Family;
-use crate::queue::core::{Message, give_back_scratch, next_frame, payload, scratch};
+use crate::queue::core::{Bytes, Taken, next_frame};
 use crate::queue::ring::Frame;
 
 /// Longest payload that is copied through the ring; longer ones go in blocks.
 pub(crate) const LONGEST_INLINE: usize = 8 << 10;
 
-/// Takes the bytes of one value: as a frame, or in a block when they are many.
-struct Spill {
+/// A value in a block of its own: because it is long, or because there are handles in it.
+pub(crate) struct Large {
+    pub(crate) block: Block,
+    pub(crate) len: usize,
+    pub(crate) carrier: bool,
+}
+
+/// Takes the bytes of one value: behind other frames, or in a block when they are many.
+struct Spill<'a> {
     family: &'static Family,
-    frames: Vec<u8>,
-    /// Where the frame of this value starts.
+    frames: &'a mut Bytes,
+    /// Where the payload of this value starts.
     start: usize,
     large: Option<Writer>,
 }
 
-impl Spill {
+impl Spill<'_> {
+    #[cold]
     fn spill(&mut self, more: usize) -> Result<&mut Writer, OutOfMemory> {
         let mut large = Writer::new(self.family, 2 * LONGEST_INLINE + more)?;
-        large.extend(&self.frames[self.start + 8..])?;
+        large.extend(&self.frames[self.start..])?;
         self.frames.truncate(self.start);
         Ok(self.large.insert(large))
     }
+
+    #[cold]
+    fn put_more(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory> {
+        match &mut self.large {
+            Some(large) => large.extend(bytes),
+            None => self.spill(bytes.len())?.extend(bytes),
+        }
+    }
+
+    /// Has the value keep the objects whose handles are in it.
+    #[cold]
+    fn carry(&mut self, passengers: &Passengers) -> Result<(), EncodeError> {
+        let id = match &self.large {
+            Some(large) => large.id(),
+            None => self.spill(0)?.id(),
+        };
+        let boarded = passengers.board(id);
+        boarded.map_err(|error| EncodeError::Failed(error.to_string()))
+    }
 }
 
-impl Sink for Spill {
+impl Sink for Spill<'_> {
     #[inline]
     fn put(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory> {
-        if let Some(large) = &mut self.large {
-            return large.extend(bytes);
-        }
-        if self.frames.len() - self.start - 8 + bytes.len() > LONGEST_INLINE {
-            return self.spill(bytes.len())?.extend(bytes);
+        let len = self.frames.len() - self.start + bytes.len();
+        if len > LONGEST_INLINE || self.large.is_some() {
+            return self.put_more(bytes);
         }
         self.frames.extend_from_slice(bytes);
         Ok(())
@@ -47,112 +72,83 @@ impl Sink for Spill {
 
     #[inline]
     fn put_byte(&mut self, byte: u8) -> Result<(), OutOfMemory> {
-        if self.large.is_some() || self.frames.len() - self.start - 8 >= LONGEST_INLINE {
-            return self.put(&[byte]);
+        let len = self.frames.len() - self.start;
+        if len >= LONGEST_INLINE || self.large.is_some() {
+            return self.put_more(&[byte]);
         }
         self.frames.push(byte);
         Ok(())
     }
 }
 
-/// Encodes `value` behind what is in `frames`, or apart from it. Returns both.
+/// Encodes `value` as a frame behind those in `frames`, or, if it is large, apart from them.
+///
+/// On an error `frames` is as it was. A panic of its `Serialize` is the caller's.
+#[inline]
 pub(crate) fn encode_behind<T: Serialize>(
     family: &'static Family,
     value: &T,
-    frames: Vec<u8>,
-) -> (Vec<u8>, Result<Option<Message>, EncodeError>) {
+    frames: &mut Bytes,
+) -> Result<Option<Large>, EncodeError> {
     let start = frames.len();
+    frames.extend_from_slice(&[0; 8]);
     let mut sink = Spill {
         family,
         frames,
-        start,
+        start: start + 8,
         large: None,
     };
-    sink.frames.extend_from_slice(&[0; 8]);
-    let (encoded, passengers) = boarding(|| encode(value, &mut sink));
-    let whole = encoded.and_then(|()| {
-        if !passengers.is_empty() && sink.large.is_none() {
-            sink.spill(0)?;
-        }
-        Ok(())
-    });
-    let mut frames = sink.frames;
-    if let Err(error) = whole {
+    let (mut encoded, passengers) = boarding(|| encode_unguarded(value, &mut sink));
+    if encoded.is_ok() && !passengers.is_empty() {
+        encoded = sink.carry(&passengers);
+    }
+    let large = sink.large;
+    if encoded.is_err() || large.is_some() {
         frames.truncate(start);
-        return (frames, Err(error));
+        encoded?;
+        return Ok(large.map(|large| {
+            let (block, len) = large.finish();
+            Large {
+                block,
+                len,
+                carrier: !passengers.is_empty(),
+            }
+        }));
     }
-    let Some(large) = sink.large else {
-        let len = frames.len() - start - 8;
-        frames[start..start + 8].copy_from_slice(&Frame::Inline(len).to_word().to_ne_bytes());
-        frames.resize(start + 8 + len.next_multiple_of(8), 0);
-        return (frames, Ok(None));
-    };
-    let (block, len) = large.finish();
-    let boarded = passengers.board(block.id());
-    let message = match boarded {
-        Ok(()) => Ok(Some(Message::Block {
-            carrier: !passengers.is_empty(),
-            block,
-            len,
-        })),
-        Err(error) => Err(EncodeError::Failed(error.to_string())),
-    };
-    (frames, message)
+    let len = frames.len() - start - 8;
+    frames[start..start + 8].copy_from_slice(&Frame::Inline(len).to_word().to_ne_bytes());
+    let filled = start + 8 + len.next_multiple_of(8);
+    frames.extend_from_slice(&[0; 8][..filled - frames.len()]);
+    Ok(None)
 }
 
-/// Encodes one value.
-pub(crate) fn encode_one<T: Serialize>(
-    family: &'static Family,
-    value: &T,
-) -> Result<Message, EncodeError> {
-    let (frames, apart) = encode_behind(family, value, scratch());
-    match apart {
-        Ok(Some(message)) => {
-            give_back_scratch(frames);
-            Ok(message)
-        }
-        Ok(None) => Ok(Message::Frames(frames, 1)),
-        Err(error) => {
-            give_back_scratch(frames);
-            Err(error)
-        }
-    }
-}
-
-/// How many bytes the values of a message have.
-pub(crate) fn length(message: &Message) -> usize {
-    match message {
-        Message::Frames(frames, _) => payload(frames).len(),
-        Message::Block { len, .. } => *len,
-    }
-}
-
-/// Decodes all values of a message.
+/// Decodes all values of what was taken. A panic of their `Deserialize` is the caller's.
+#[inline]
 pub(crate) fn decode_all<T: DeserializeOwned>(
-    message: Message,
+    bytes: &[u8],
+    taken: Taken,
     mut each: impl FnMut(Result<T, DecodeError>),
 ) {
-    match message {
-        Message::Frames(bytes, count) => {
-            let mut frames = &bytes[..];
+    match taken {
+        Taken::Frames(count) => {
+            let mut frames = bytes;
             for _ in 0..count {
                 match next_frame(&mut frames) {
-                    Some(payload) => each(decode(payload)),
+                    Some(payload) => each(decode_unguarded(payload)),
                     None => break,
                 }
             }
-            give_back_scratch(bytes);
         }
-        Message::Block {
+        Taken::Large(Large {
             block,
             len,
             carrier,
-        } => {
+        }) => {
             let bytes = block.bytes().get(..len).unwrap_or_default();
             each(match carrier {
-                false => decode(bytes),
+                false => decode_unguarded(bytes),
                 true => arriving_in(Some(block.id()), || {
-                    let value = decode(bytes);
+                    let value = decode_unguarded(bytes);
                     if value.is_ok() {
                         all_arrived();
                     }
@@ -163,11 +159,14 @@ pub(crate) fn decode_all<T: DeserializeOwned>(
     }
 }
 
-/// Decodes the value of a message of one.
+/// Decodes the value of what was taken as one.
 #[inline]
-pub(crate) fn decode_one<T: DeserializeOwned>(message: Message) -> Result<T, DecodeError> {
+pub(crate) fn decode_one<T: DeserializeOwned>(
+    bytes: &[u8],
+    taken: Taken,
+) -> Result<T, DecodeError> {
     let mut value = None;
-    decode_all(message, |decoded| value = Some(decoded));
+    decode_all(bytes, taken, |decoded| value = Some(decoded));
     value.unwrap_or_else(|| {
         Err(DecodeError::Failed(
             "the queue's memory was overwritten".into(),

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 pub use error::{GetError, PutError};
 pub use joinable::{JoinError, JoinableQueue, TaskDoneError};
 
-use self::core::{Core, Message, Nothing, Patience, Refused, State, scratch};
-use self::encode::{decode_all, decode_one, encode_behind, encode_one, length};
+use self::core::{Bytes, Core, Message, Nothing, Patience, Refused, State};
+use self::encode::{decode_all, decode_one, encode_behind};
 use crate::error::Foreign;
 use crate::handle::{self, CreateError, deadline_after, kinds};
 use crate::lock::count_waits;
@@ -311,16 +311,28 @@ impl Core {
         let Some(family) = self.object.family() else {
             return Err(PutError::Foreign(value));
         };
-        let message = match encode_one(family, &value) {
-            Ok(message) => message,
+        let mut frames = Bytes::new();
+        let message = match encode_behind(family, &value, &mut frames) {
+            Ok(None) => Message::Frames(&frames, 1),
+            Ok(Some(large)) => Message::Large(large),
             Err(error) => return Err(PutError::Encode(value, error)),
         };
-        if length(&message) as u64 > self.state().max_message.load(Ordering::Relaxed) {
+        if self.is_too_large(&message) {
             return Err(PutError::TooLarge(value));
         }
         self.mark(HAS_PUT);
         let put = self.put(message, patience, || self.no_receivers(Some(senders)));
-        put.map_err(|(refused, _)| refusal(refused, value))
+        put.map_err(|refused| refusal(refused, value))
+    }
+
+    fn is_too_large(&self, message: &Message<'_>) -> bool {
+        let len = match message {
+            Message::Frames(frames, _) => frames.len() as u64 - 8,
+            Message::Large(large) => large.len as u64,
+        };
+        // A frame is filled up to a multiple of 8.
+        let longest = self.state().max_message.load(Ordering::Relaxed);
+        len > longest.checked_next_multiple_of(8).unwrap_or(u64::MAX)
     }
 
     fn put_values<T: Serialize>(
@@ -330,72 +342,76 @@ impl Core {
     ) -> Result<usize, PutError<Vec<T>>> {
         let mut values = values.into_iter();
         let mut sent = 0;
-        let mut batch = Vec::new();
+        let mut batch: Vec<T> = Vec::new();
         let capacity = self.state().capacity.load(Ordering::Relaxed);
         let most = BATCH.min(usize::try_from(capacity.div_ceil(2)).unwrap_or(BATCH));
         let Some(family) = self.object.family() else {
             return Err(PutError::Foreign(values.collect()));
         };
-        let put = |message| {
-            let forever = Patience::Until(None);
-            self.put(message, forever, || self.no_receivers(Some(senders)))
-        };
+        let forever = Patience::Until(None);
+        let put =
+            |message: Message<'_>| self.put(message, forever, || self.no_receivers(Some(senders)));
         self.mark(HAS_PUT);
+        let mut frames = Bytes::with_capacity(BATCH_BYTES + encode::LONGEST_INLINE);
         loop {
-            let mut frames = scratch();
-            let mut failed = None;
-            let mut apart = None;
+            frames.clear();
+            let mut last = None;
             while batch.len() < most && frames.len() < BATCH_BYTES {
                 let Some(value) = values.next() else { break };
-                let (behind, encoded) = encode_behind(family, &value, frames);
-                frames = behind;
-                match encoded {
-                    Ok(None) => batch.push(value),
-                    Ok(Some(message)) => {
-                        apart = Some((message, value));
-                        break;
+                let start = frames.len();
+                match encode_behind(family, &value, &mut frames) {
+                    Ok(None) if self.is_too_large(&Message::Frames(&frames[start..], 1)) => {
+                        frames.truncate(start);
+                        last = Some(Err(PutError::TooLarge(vec![value])));
                     }
-                    Err(error) => {
-                        failed = Some(PutError::Encode(vec![value], error));
-                        break;
+                    Ok(None) => {
+                        batch.push(value);
+                        continue;
                     }
+                    Ok(Some(large)) => last = Some(Ok((Message::Large(large), value))),
+                    Err(error) => last = Some(Err(PutError::Encode(vec![value], error))),
                 }
+                break;
             }
-            let count = batch.len();
-            if count > 0 {
-                match put(Message::Frames(frames, count as u64)) {
-                    Ok(()) => batch.clear(),
-                    // Too much at once: one by one.
-                    Err((Refused::Full, _)) => {
-                        let mut rest = batch.drain(..);
-                        while let Some(value) = rest.next() {
-                            if let Err(error) =
-                                self.put_value(senders, value, Patience::Until(None))
-                            {
-                                let unsent = |value| std::iter::once(value).chain(rest).collect();
-                                return Err(error.map(unsent));
-                            }
-                        }
-                    }
-                    Err((refused, _)) => return Err(refusal(refused, batch)),
-                }
-            }
-            sent += count;
-            if let Some(failed) = failed {
-                return Err(failed);
-            }
-            let ended = count == 0 && apart.is_none();
-            if let Some((message, value)) = apart {
-                if length(&message) as u64 > self.state().max_message.load(Ordering::Relaxed) {
-                    return Err(PutError::TooLarge(vec![value]));
-                }
-                put(message).map_err(|(refused, _)| refusal(refused, vec![value]))?;
-                sent += 1;
-            }
-            if ended {
+            if batch.is_empty() && last.is_none() {
                 return Ok(sent);
             }
+            if !batch.is_empty() {
+                sent += batch.len();
+                match put(Message::Frames(&frames, batch.len() as u64)) {
+                    Ok(()) => batch.clear(),
+                    // Too much at once: one by one.
+                    Err(Refused::Full) => self.put_each(senders, &mut batch)?,
+                    Err(refused) => return Err(refusal(refused, batch)),
+                }
+            }
+            match last {
+                None => {}
+                Some(Err(error)) => return Err(error),
+                Some(Ok((message, value))) if self.is_too_large(&message) => {
+                    return Err(PutError::TooLarge(vec![value]));
+                }
+                Some(Ok((message, value))) => {
+                    put(message).map_err(|refused| refusal(refused, vec![value]))?;
+                    sent += 1;
+                }
+            }
         }
+    }
+
+    fn put_each<T: Serialize>(
+        &self,
+        senders: &Object,
+        batch: &mut Vec<T>,
+    ) -> Result<(), PutError<Vec<T>>> {
+        let mut values = batch.drain(..);
+        while let Some(value) = values.next() {
+            let put = self.put_value(senders, value, Patience::Until(None));
+            if let Err(error) = put {
+                return Err(error.map(|value| std::iter::once(value).chain(values).collect()));
+            }
+        }
+        Ok(())
     }
 
     fn get_value<T: DeserializeOwned>(
@@ -405,8 +421,10 @@ impl Core {
         note: impl Fn(u64, u64),
     ) -> Result<T, GetError> {
         self.mark(HAS_GOT);
-        let taken = self.take(1, patience, note, || self.no_senders(Some(receivers)));
-        decode_one(taken.map_err(nothing)?).map_err(GetError::Decode)
+        let mut bytes = Bytes::new();
+        let deserted = || self.no_senders(Some(receivers));
+        let taken = self.take(1, patience, note, deserted, &mut bytes);
+        decode_one(&bytes, taken.map_err(nothing)?).map_err(GetError::Decode)
     }
 
     fn get_values<T: DeserializeOwned>(
@@ -420,11 +438,11 @@ impl Core {
             return Ok(Vec::new());
         }
         self.mark(HAS_GOT);
-        let taken = self.take(most as u64, patience, note, || {
-            self.no_senders(Some(receivers))
-        });
+        let mut bytes = Bytes::new();
+        let deserted = || self.no_senders(Some(receivers));
+        let taken = self.take(most as u64, patience, note, deserted, &mut bytes);
         let (mut values, mut failed) = (Vec::new(), None);
-        decode_all(taken.map_err(nothing)?, |value| match value {
+        decode_all(&bytes, taken.map_err(nothing)?, |value| match value {
             Ok(value) => values.push(value),
             Err(error) => failed = Some(error),
         });

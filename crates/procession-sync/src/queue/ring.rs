@@ -23,6 +23,7 @@
 use std::ptr;
 
 use crate::primitive::{AtomicU32, AtomicU64, Ordering};
+use crate::queue::core::Bytes;
 use crate::queue::end::End;
 
 pub(crate) const COUNT_BITS: u32 = 24;
@@ -187,7 +188,7 @@ impl Memory {
     ///
     /// As [`write_bytes`](Self::write_bytes).
     #[inline]
-    pub(crate) unsafe fn read_bytes(&self, place: u64, len: usize, to: &mut Vec<u8>) {
+    pub(crate) unsafe fn read_bytes(&self, place: u64, len: usize, to: &mut Bytes) {
         let start = (place & self.mask) as usize;
         let room = (self.words() as usize - start) * 8;
         // SAFETY: within the ring.
