@@ -15,7 +15,7 @@ use crate::lock::describe_lock;
 /// A slice of plain data in shared memory, with its lock.
 ///
 /// The guard derefs to `[T]`: every process reads and writes the same memory, nothing is copied.
-/// To work on parts of it in several processes at once, see [`into_chunks`](Self::into_chunks).
+/// To work on parts of it in several processes at once, see [`ArrayGuard::into_parts`].
 ///
 /// # Process death
 ///

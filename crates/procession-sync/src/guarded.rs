@@ -17,7 +17,8 @@ use crate::Plain;
 use crate::error::LockError;
 use crate::handle::{CreateError, shared_state};
 use crate::lock::acquire_raw;
-use crate::primitive::{AtomicU32, AtomicU64, Family, Holder, Ordering};
+use crate::part::Parts;
+use crate::primitive::{AtomicU32, AtomicU64, Family, Holder, Ordering, park_low};
 use crate::raw_lock::{RawLock, Taken};
 
 /// | word | meaning | who changes it |
@@ -26,6 +27,7 @@ use crate::raw_lock::{RawLock, Taken};
 /// | `inconsistent` | 1: a holder died, and nobody has said that the data is in order | the holder |
 /// | `block` | where the data is, 0: behind these words | the maker |
 /// | `len` | how many elements | the maker |
+/// | `parts`, `parts_len` | of an array: the block that lists its parts while they are lent out, and how many there are | the holder |
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct State {
@@ -34,6 +36,8 @@ pub(crate) struct State {
     pad: AtomicU32,
     block: AtomicU64,
     len: AtomicU64,
+    pub(crate) parts: AtomicU64,
+    pub(crate) parts_len: AtomicU64,
 }
 
 shared_state!(State);
@@ -139,6 +143,14 @@ impl<T: Plain> Data<T> {
         self.len
     }
 
+    /// `len` elements from `start` on, which are there.
+    pub(crate) fn part(&self, start: usize, len: usize) -> Data<T> {
+        debug_assert!(start + len <= self.len);
+        // SAFETY: within the elements.
+        let at = unsafe { self.at.add(start) };
+        Data { at, len }
+    }
+
     pub(crate) fn as_ptr(&self) -> *mut T {
         self.at.as_ptr()
     }
@@ -210,16 +222,68 @@ impl<T: Plain> Guarded<T> {
     ) -> Result<Access<'_, T>, LockError<Access<'_, T>>> {
         let family = self.object.family().ok_or(LockError::Foreign)?;
         let me = family.holder();
-        let taken = acquire_raw(&self.state().raw, &self.object, family, me, deadline)
-            .map_err(|error| error.map(|never: Infallible| match never {}))?;
-        self.access(me, taken)
+        loop {
+            // Read before the parts are looked at: their end is news.
+            let news = family.news();
+            let taken = acquire_raw(&self.state().raw, &self.object, family, me, deadline)
+                .map_err(|error| error.map(|never: Infallible| match never {}))?;
+            let access = self.access(me, taken);
+            let lent = &self.state().parts;
+            if lent.load(Ordering::Relaxed) == 0 {
+                return access;
+            }
+            match self.with_parts(access) {
+                Some(access) => return access,
+                None if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+                    return Err(LockError::TimedOut);
+                }
+                None => {
+                    let _waiting = family.wait_on(self.object.id().number());
+                    let seen = lent.load(Ordering::Relaxed);
+                    park_low(family, lent, seen, news, deadline);
+                }
+            }
+        }
+    }
+
+    /// What becomes of `access` to an array whose parts were lent out; `None` if some still are,
+    /// and the lock is let go of.
+    #[cold]
+    fn with_parts<'a>(
+        &'a self,
+        access: Result<Access<'a, T>, LockError<Access<'a, T>>>,
+    ) -> Option<Result<Access<'a, T>, LockError<Access<'a, T>>>> {
+        let (taken, error) = match access {
+            Ok(taken) => (taken, None),
+            Err(LockError::OwnerDied(taken)) => (taken, Some(true)),
+            Err(LockError::Inconsistent(taken)) => (taken, Some(false)),
+            Err(error) => return Some(Err(error)),
+        };
+        let died = match crate::part::settle(&taken) {
+            Parts::Out => return None,
+            Parts::Back => false,
+            Parts::OwnerDied => true,
+        };
+        if died {
+            taken.mark_inconsistent();
+        }
+        Some(match error {
+            None if !died => Ok(taken),
+            Some(false) if !died => Err(LockError::Inconsistent(taken)),
+            _ => Err(LockError::OwnerDied(taken)),
+        })
     }
 
     pub(crate) fn try_lock(&self) -> Result<Access<'_, T>, LockError<Access<'_, T>>> {
         let family = self.object.family().ok_or(LockError::Foreign)?;
         let me = family.holder();
         let taken = self.state().raw.try_acquire(family, me);
-        self.access(me, taken.ok_or(LockError::WouldBlock)?)
+        let access = self.access(me, taken.ok_or(LockError::WouldBlock)?);
+        if self.state().parts.load(Ordering::Relaxed) == 0 {
+            return access;
+        }
+        self.with_parts(access)
+            .unwrap_or(Err(LockError::WouldBlock))
     }
 
     fn access(&self, me: Holder, taken: Taken) -> Result<Access<'_, T>, LockError<Access<'_, T>>> {
@@ -256,6 +320,14 @@ impl<'a, T: Plain> Access<'a, T> {
             .state()
             .inconsistent
             .store(0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn guarded(&self) -> &'a Guarded<T> {
+        self.guarded
+    }
+
+    pub(crate) fn data(&self) -> Data<T> {
+        self.guarded.data
     }
 
     pub(crate) fn parts(&self) -> (&'a RawLock, &'a Object, Holder) {

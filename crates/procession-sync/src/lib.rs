@@ -11,6 +11,7 @@ mod lock;
 mod monitor;
 mod mutex;
 mod once;
+mod part;
 mod plain;
 mod primitive;
 mod queue;
@@ -33,6 +34,7 @@ pub use handle::CreateError;
 pub use lock::{Lock, LockGuard};
 pub use mutex::{Mutex, MutexGuard};
 pub use once::{Once, OnceLock};
+pub use part::Part;
 pub use plain::Plain;
 pub use procession_primitives::{
     DecodeError, EncodeError, Error, ObjectError, OutOfMemory, Result, init,
