@@ -8,7 +8,9 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use procession_primitives::{BlockId, CodeAddress, OutOfMemory, Phase, Sink, Writer, copy_short};
+use procession_primitives::{
+    BlockId, CodeAddress, EncodeError, OutOfMemory, Passengers, Phase, Sink, Writer, copy_short,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -256,6 +258,16 @@ impl<'a> Filling<'a> {
             Err(_) => self.cut(start),
         }
         encoded
+    }
+
+    /// Has the task keep the objects whose handles are in its items.
+    pub(crate) fn carry(&mut self, passengers: &Passengers) -> Result<(), EncodeError> {
+        let id = match &self.block {
+            Some(block) => block.id(),
+            None => self.spill(0)?.id(),
+        };
+        let boarded = passengers.board(id);
+        boarded.map_err(|error| EncodeError::Failed(error.to_string()))
     }
 
     /// Drops what was written from `start` on: an item that was not finished.

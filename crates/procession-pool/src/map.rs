@@ -4,7 +4,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
 use procession_primitives::{
-    Death, DecodeError, EncodeError, Panic, catch, decode, decode_unguarded, encode,
+    Death, DecodeError, EncodeError, Panic, boarding, catch, decode, decode_unguarded, encode,
     encode_unguarded,
 };
 use serde::Serialize;
@@ -98,7 +98,11 @@ fn apply_in<A: Serialize, R: DeserializeOwned>(
     item: &A,
 ) -> Result<R, TaskError> {
     let mut filling = Filling::new(pool, index, 0).ok_or(TaskError::Closed)?;
-    let added = filling.add(|sink| encode(item, sink));
+    let (added, passengers) = boarding(|| filling.add(|sink| encode(item, sink)));
+    let added = added.and_then(|()| match passengers.is_empty() {
+        true => Ok(()),
+        false => filling.carry(&passengers),
+    });
     added.map_err(|error| TaskError::ItemEncode(Box::new(error)))?;
     let index = filling.finish(code, 0);
     call.submit(pool, index);
@@ -193,24 +197,26 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<'_, I> {
         let mut doing = Doing::Iterating;
         let mut start = 0;
         let mut refused = None;
-        let filled = panic::catch_unwind(AssertUnwindSafe(|| {
-            while filling.items() < size && filling.len() < limit {
-                doing = Doing::Iterating;
-                let Some(item) = self.items.next() else {
-                    self.exhausted = true;
-                    return;
-                };
-                self.next += 1;
-                start = filling.len();
-                doing = Doing::Encoding;
-                let added = filling.add(|sink| encode_unguarded(&item, sink));
-                doing = Doing::Iterating;
-                if let Err(error) = added {
-                    refused = Some(error);
-                    return;
+        let (filled, passengers) = boarding(|| {
+            panic::catch_unwind(AssertUnwindSafe(|| {
+                while filling.items() < size && filling.len() < limit {
+                    doing = Doing::Iterating;
+                    let Some(item) = self.items.next() else {
+                        self.exhausted = true;
+                        return;
+                    };
+                    self.next += 1;
+                    start = filling.len();
+                    doing = Doing::Encoding;
+                    let added = filling.add(|sink| encode_unguarded(&item, sink));
+                    doing = Doing::Iterating;
+                    if let Err(error) = added {
+                        refused = Some(error);
+                        return;
+                    }
                 }
-            }
-        }));
+            }))
+        });
         let panicked = match filled {
             Ok(()) => None,
             Err(payload) if doing == Doing::Encoding => {
@@ -224,7 +230,19 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<'_, I> {
             }
             Err(payload) => Some(payload),
         };
-        if panicked.is_some() || filling.items() == 0 {
+        let lost = (!passengers.is_empty() && panicked.is_none())
+            .then(|| filling.carry(&passengers).err())
+            .flatten();
+        if let Some(error) = lost {
+            // No memory to note what the items hold on to.
+            receive.begin(first);
+            for _ in 0..filling.items() {
+                receive.push(Err(TaskError::ItemEncode(Box::new(error.clone()))));
+            }
+            receive.end();
+            drop(filling);
+            self.pool.give_back(index);
+        } else if panicked.is_some() || filling.items() == 0 {
             drop(filling);
             self.pool.give_back(index);
         } else {

@@ -8,8 +8,9 @@
 use std::sync::atomic::Ordering;
 
 use procession_primitives::{
-    Block, BlockId, Death, DecodeError, EncodeError, MemberId, OutOfMemory, Panic, Phase, Sink,
-    catch, copy_short, decode_unguarded, encode_unguarded, fn_from_address,
+    Block, BlockId, Death, DecodeError, EncodeError, MemberId, OutOfMemory, Panic, Passengers,
+    Phase, Sink, boarding, catch, copy_short, decode_unguarded, encode_unguarded, fn_from_address,
+    take_boarded,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -77,6 +78,10 @@ impl Task<'_> {
         let written = match self.output.put(&[0; HEADER]) {
             Ok(()) => encode_unguarded(value, &mut self.output).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
+        };
+        let written = match take_boarded() {
+            None => written,
+            Some(passengers) => written.and_then(|()| self.output.carry(&passengers)),
         };
         match written {
             Ok(()) => self.commit(start, Tag::Value),
@@ -153,6 +158,10 @@ pub(crate) fn run_items<A: DeserializeOwned, R: Serialize>(function: usize, task
     // SAFETY: named together with this instance of `run_items` in `Code::of`, where it was a
     // `fn(A) -> R`; both were resolved in the same build.
     let function: fn(A) -> R = unsafe { fn_from_address(function) };
+    boarding(|| run_all(function, task));
+}
+
+fn run_all<A: DeserializeOwned, R: Serialize>(function: fn(A) -> R, task: &mut Task<'_>) {
     loop {
         // One guard for many items: a panic leaves the loop, is recorded, and the loop goes on.
         let ended = catch(|| {
@@ -210,6 +219,18 @@ impl Output {
         self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
+    /// Has the output keep the objects whose handles are in it.
+    #[cold]
+    fn carry(&mut self, passengers: &Passengers) -> Result<(), String> {
+        if self.cell.output.load(Ordering::Relaxed) == 0 {
+            let more = self.bytes.len() + 1;
+            self.grow(more).map_err(|error| error.to_string())?;
+        }
+        let block = BlockId::from_word(self.cell.output.load(Ordering::Relaxed));
+        let block = block.ok_or("no block for the value")?;
+        passengers.board(block).map_err(|error| error.to_string())
+    }
+
     /// Moves the output to a block of at least `needed` bytes.
     #[cold]
     fn grow(&mut self, needed: usize) -> Result<(), OutOfMemory> {
@@ -240,6 +261,12 @@ pub(crate) fn move_output(
     cell.output_old.store(old, Ordering::Relaxed);
     cell.output_new
         .store(block.id().to_word(), Ordering::Relaxed);
+    if let Some(old) = BlockId::from_word(old) {
+        shared
+            .family
+            .reboard(old, block.id())
+            .map_err(|_| OutOfMemory::new(written.len()))?;
+    }
     let id = block.give(owner);
     // Release: whoever sees the new block sees the copy.
     cell.output.store(id.to_word(), Ordering::Release);

@@ -81,7 +81,7 @@ pub use member::{MemberId, MemberState};
 pub use memory::{SharedMemory, SharedMemoryBuilder, SharedMemoryError};
 pub use object::{
     Holder, Kind, Object, ObjectError, ObjectId, Passengers, Standing, all_arrived, arriving_in,
-    boarding,
+    boarding, take_boarded,
 };
 pub use panic::{Panic, PanicLocation, catch, quietly};
 pub use park::{News, monotonic_micros, wake};

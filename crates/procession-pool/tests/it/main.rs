@@ -2,6 +2,7 @@
 
 mod deaths;
 mod errors;
+mod handles;
 mod kills;
 mod life;
 mod limits;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     cases.extend(errors::cases());
     cases.extend(deaths::cases());
     cases.extend(kills::cases());
+    cases.extend(handles::cases());
     cases.extend(life::cases());
     cases.extend(limits::cases());
     cases.extend(sweep::cases(6));

@@ -99,6 +99,32 @@ fn disembark(depth: u32) -> Vec<Object> {
     })
 }
 
+/// Within [`boarding`]: takes what was encoded so far; `None`, as is usual, for nothing.
+#[inline]
+pub fn take_boarded() -> Option<Passengers> {
+    if ANY.get() {
+        Some(Passengers(disembark(DEPTH.get()))).filter(|taken| !taken.is_empty())
+    } else {
+        None
+    }
+}
+
+impl Family {
+    /// Has block `new` keep what block `old` keeps: its bytes are moved there.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectError::OutOfMemory`].
+    pub fn reboard(&self, old: BlockId, new: BlockId) -> Result<(), ObjectError> {
+        let relaxed = std::sync::atomic::Ordering::Relaxed;
+        if self.arena().tag(old.unit()).load(relaxed) != CARRIER {
+            return Ok(());
+        }
+        self.arena().tag(new.unit()).store(CARRIER, relaxed);
+        Table::lock(self).keep_also(Keeper::Block(old), Keeper::Block(new))
+    }
+}
+
 /// Runs `body`, which decodes what lies in `block`: handles leave the block as they arrive.
 ///
 /// For what is decoded once.

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use carry::{Passengers, all_arrived, arriving_in, boarding};
+pub use carry::{Passengers, all_arrived, arriving_in, boarding, take_boarded};
 pub use holder::Holder;
 pub(crate) use table::ObjectState;
 

@@ -368,6 +368,28 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
+    /// Has `new` keep all that `old` keeps.
+    pub(super) fn keep_also(&self, old: Keeper, new: Keeper) -> Result<(), ObjectError> {
+        let word = old.to_word();
+        let mut kept = Vec::new();
+        for (number, page) in self.pages() {
+            let size = size_of_class(page.class.load(Ordering::Relaxed)).unwrap_or(UNIT);
+            for slot in 1..=slots_of(size) {
+                let place = number << SLOT_BITS | slot;
+                if let Some(slot) = self.slot(place)
+                    && slot.id.load(Ordering::Relaxed) != 0
+                    && self
+                        .keepers(slot)
+                        .any(|keeper| keeper.load(Ordering::Relaxed) == word)
+                {
+                    kept.push((place, slot.id.load(Ordering::Relaxed)));
+                }
+            }
+        }
+        kept.into_iter()
+            .try_for_each(|(place, number)| self.keep(place, number, new))
+    }
+
     /// All places for keepers.
     fn keepers(&self, slot: &'static Slot) -> impl Iterator<Item = &'static AtomicU64> {
         let more = BlockId::from_word(slot.more.load(Ordering::Relaxed))
