@@ -45,6 +45,8 @@ pub(crate) struct RawLock {
     pad: AtomicU32,
 }
 
+crate::handle::shared_state!(RawLock);
+
 /// How the lock was come by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken {

@@ -338,6 +338,13 @@ impl<T: Plain> RwLock<T> {
     }
 }
 
+/// The writer of the lock that lies at `offset`.
+pub(crate) fn writer_at(family: &Family, offset: u64) -> Option<Holder> {
+    // SAFETY: atomics only, whatever lies there by now.
+    let state = unsafe { family.arena().get::<State>(offset) };
+    Holder::from_word(state?.writer.load(Ordering::Relaxed))
+}
+
 impl<T: Plain> RwLockWriteGuard<'_, T> {
     /// Says that the value is in order again: no more [`LockError::Inconsistent`].
     pub fn mark_consistent(&mut self) {
