@@ -9,10 +9,12 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::handle::kinds;
+use crate::handle::{kinds, shared_state};
 use crate::primitive::{Family, Holder};
 use crate::raw_lock::RawLock;
 use crate::rwlock;
+
+shared_state!(RawLock);
 
 /// A lock that somebody holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,13 +133,15 @@ pub fn holdings() -> Vec<Holding> {
     let Ok(family) = Family::current() else {
         return Vec::new();
     };
-    let holdings = held(family).into_iter().map(|(object, kind, holder)| Holding {
-        kind,
-        object,
-        pid: family.member_pid(holder.member()).unwrap_or(0),
-        thread: holder.thread(),
-        alive: family.is_alive(holder.member()),
-    });
+    let holdings = held(family)
+        .into_iter()
+        .map(|(object, kind, holder)| Holding {
+            kind,
+            object,
+            pid: family.member_pid(holder.member()).unwrap_or(0),
+            thread: holder.thread(),
+            alive: family.is_alive(holder.member()),
+        });
     holdings.collect()
 }
 

@@ -45,8 +45,6 @@ pub(crate) struct RawLock {
     pad: AtomicU32,
 }
 
-crate::handle::shared_state!(RawLock);
-
 /// How the lock was come by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken {
