@@ -33,6 +33,12 @@ pub(crate) use futex::{OWNER_DIED, WAITERS};
 /// Longest sleep where the kernel can only watch one word: how late news may be there.
 const PLAIN_LIMIT: Duration = Duration::from_millis(50);
 
+/// The same where it can watch only one of several words.
+const ANY_LIMIT: Duration = Duration::from_millis(5);
+
+/// Most words that [`Family::park_any`] watches: the kernel takes 128.
+const MOST: usize = 120;
+
 /// How long to look before sleeping where something is expected soon: a fork, or a process's end.
 /// Each takes less than that, and a sleep and a wake-up on an idle processor as long again.
 const SPIN: Duration = Duration::from_micros(300);
@@ -134,6 +140,53 @@ impl Family {
         }
         if !sleep_on(&waits[..count], left) && heard.load(Ordering::Acquire) == news.0 {
             sleep_on_one(word, expected, left);
+        }
+        if let Some((life, _)) = seen
+            && life.load(Ordering::Acquire) & OWNER_DIED != 0
+        {
+            self.bury_supervisor();
+        }
+    }
+
+    /// As [`park`](Self::park), on several words at once: sleeps while all are as expected.
+    ///
+    /// Watches the first 120.
+    pub fn park_any(&self, words: &[(&AtomicU32, u32)], news: News, deadline: Option<Instant>) {
+        let Some(((first, value), rest)) = words.split_first() else {
+            return;
+        };
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let life = self.watched_life();
+        let seen = life.map(|life| (life, life.load(Ordering::Acquire)));
+        let mut waits =
+            vec![Wait::new(); rest.len().min(MOST - 1) + 2 + usize::from(life.is_some())];
+        let heard = &self.arena().header().news.0;
+        set(&mut waits[0], heard, news.0);
+        set(&mut waits[1], first, *value);
+        let mut count = 2;
+        if let Some((life, word)) = seen {
+            if word & OWNER_DIED != 0 {
+                self.bury_supervisor();
+                return;
+            }
+            set(&mut waits[2], life, word);
+            count = 3;
+        }
+        for (wait, (word, value)) in waits[count..].iter_mut().zip(rest) {
+            set(wait, word, *value);
+        }
+        if left == Some(Duration::ZERO) {
+            return;
+        }
+        let as_expected =
+            |(word, value): &(&AtomicU32, u32)| word.load(Ordering::Acquire) == *value;
+        if !sleep_on(&waits, left)
+            && heard.load(Ordering::Acquire) == news.0
+            && words.iter().all(as_expected)
+        {
+            // This kernel watches one word; the others are looked at by and by.
+            let short = left.unwrap_or(PLAIN_LIMIT).min(ANY_LIMIT);
+            sleep_on_one(first, *value, Some(short));
         }
         if let Some((life, _)) = seen
             && life.load(Ordering::Acquire) & OWNER_DIED != 0

@@ -134,6 +134,11 @@ impl Event {
         was_set.is_some()
     }
 
+    #[cfg(feature = "async")]
+    pub(crate) fn parts(&self) -> (&Object, &AtomicU32) {
+        (&self.object, &self.state().word)
+    }
+
     /// What distinguishes the times before the next `set` from those after it.
     pub(crate) fn ticket(&self) -> u32 {
         self.state().word.load(Ordering::Relaxed) & !(SET | SLEEPERS)

@@ -5,6 +5,8 @@ mod barrier;
 mod condition;
 mod error;
 mod event;
+#[cfg(feature = "async")]
+mod future;
 mod guarded;
 mod handle;
 mod inspect;
@@ -18,6 +20,8 @@ mod primitive;
 mod queue;
 mod raw;
 mod raw_lock;
+#[cfg(feature = "async")]
+mod reactor;
 mod rlock;
 mod rwlock;
 mod semaphore;
@@ -31,6 +35,8 @@ pub use bytemuck;
 pub use condition::{Condition, WaitError, WaitGuard};
 pub use error::{Foreign, LockError, NotOwner};
 pub use event::Event;
+#[cfg(feature = "async")]
+pub use future::{EventWait, Get, Put};
 pub use handle::CreateError;
 pub use inspect::{Deadlock, Holding, Step, Waiter, find_deadlock, holdings, waiters};
 pub use lock::{Lock, LockGuard};

@@ -47,6 +47,12 @@ impl Holder {
         (word as u32 & ((1 << SLOT_BITS) - 1) != 0).then_some(Holder(word))
     }
 
+    /// Stands for all threads of this process.
+    #[must_use]
+    pub fn of_process(family: &Family) -> Holder {
+        Holder::new(family.me(), 0)
+    }
+
     /// Whose thread it is.
     #[must_use]
     #[inline]

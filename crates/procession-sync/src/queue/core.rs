@@ -11,9 +11,7 @@ use std::time::Instant;
 use procession_primitives::{BlockId, Object, ObjectError};
 
 use crate::handle::shared_state;
-use crate::primitive::{
-    AtomicU32, AtomicU64, News, Ordering, full_fence, pause, wake,
-};
+use crate::primitive::{AtomicU32, AtomicU64, News, Ordering, full_fence, pause, wake};
 use crate::queue::encode::Large;
 use crate::queue::ring::{BLOCK_WORDS, Consumers, Frame, Mark, Memory, Producers};
 

@@ -1,5 +1,7 @@
 //! `Queue<T>`: messages between processes, in order, each received once.
 
+#[cfg(feature = "async")]
+mod attempt;
 mod builder;
 mod core;
 mod encode;
@@ -19,6 +21,8 @@ use procession_primitives::{Kind, Object, ObjectError, ObjectId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "async")]
+pub(crate) use attempt::{Getting, Putting};
 pub use builder::QueueBuilder;
 pub use error::{GetError, PutError};
 pub use joinable::{JoinError, JoinableQueue, TaskDoneError};

@@ -137,6 +137,19 @@ impl Core {
         Put::Again(message)
     }
 
+    /// Ends the waiting of one that may count as asleep.
+    #[cfg(feature = "async")]
+    pub(crate) fn stop_putting(&self, sleeper: &mut Sleeper) {
+        if let (Some(since), Some(family)) = (sleeper.slept.take(), self.object.family()) {
+            let (me, state) = (family.holder(), self.state());
+            self.lock_producers(family, me);
+            state.producers.end.get_up(since);
+            let ready = || !self.is_full();
+            state.producers.end.pass_on(&state.head.sleepers, ready);
+            state.producers.end.unlock(me);
+        }
+    }
+
     /// Takes the producers' lock, and repairs what a dead one left.
     #[inline]
     pub(crate) fn lock_producers(&self, family: &'static Family, me: Holder) {

@@ -128,6 +128,20 @@ impl Core {
         Take::Sleep(news)
     }
 
+    /// Ends the waiting of one that may count as asleep.
+    #[cfg(feature = "async")]
+    pub(crate) fn stop_taking(&self, sleeper: &mut Sleeper) {
+        if let (Some(since), Some(family)) = (sleeper.slept.take(), self.object.family()) {
+            let (me, state) = (family.holder(), self.state());
+            self.lock_consumers(family, me);
+            state.consumers.end.get_up(since);
+            let head = state.head.get();
+            let ready = || state.tail.get() != head;
+            state.consumers.end.pass_on(&state.tail.sleepers, ready);
+            state.consumers.end.unlock(me);
+        }
+    }
+
     /// Takes the consumers' lock, and repairs what a dead one left.
     #[inline]
     pub(crate) fn lock_consumers(&self, family: &'static Family, me: Holder) {
