@@ -9,16 +9,17 @@ use crate::{Command, Failure, Outcome, examples, test, tidy};
 pub(crate) const COMMAND: Command = Command {
     name: "ci",
     arguments: "",
-    summary: "test, old kernels, fmt, clippy, doc, tidy, examples; stops at the first failure",
+    summary: "test, old kernels, async, fmt, clippy, doc, tidy, examples; stops at the first failure",
     run,
 };
 
 /// A name and what it does.
 type Step = (&'static str, fn() -> Outcome);
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     ("test", || (test::COMMAND.run)(Args::new([]))),
     ("old kernels", old_kernels),
+    ("async", with_async),
     ("fmt", || {
         Ok(step::run(&mut cargo(&["fmt", "--all", "--check"]))?)
     }),
@@ -50,7 +51,11 @@ fn run(args: Args) -> Outcome {
 
 /// The tests once more, with the sleep that kernels before 5.16 need.
 fn old_kernels() -> Outcome {
-    let crates = ["procession-primitives", "procession-pool"];
+    let crates = [
+        "procession-primitives",
+        "procession-sync",
+        "procession-pool",
+    ];
     let mut test = cargo(&["test", "--test", "it"]);
     test.args(crates.iter().flat_map(|name| ["-p", name]));
     test.env("RUSTFLAGS", "--cfg procession_plain_futex");
@@ -59,12 +64,26 @@ fn old_kernels() -> Outcome {
     )?)
 }
 
+/// What only the feature `async` has.
+fn with_async() -> Outcome {
+    let mut test = cargo(&["test", "-p", "procession-sync", "--features", "async"]);
+    step::run(test.args(["--test", "it", "futures"]))?;
+    let mut test = cargo(&["test", "-p", "procession-sync", "--features", "async"]);
+    Ok(step::run(test.arg("--doc"))?)
+}
+
 fn clippy() -> Outcome {
-    let arguments = ["clippy", "--workspace", "--all-targets", "--"];
+    let arguments = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+        "--",
+    ];
     Ok(step::run(cargo(&arguments).args(["-D", "warnings"]))?)
 }
 
 fn doc() -> Outcome {
-    let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--all-features"]);
     Ok(step::run(doc.env("RUSTDOCFLAGS", "-Dwarnings"))?)
 }

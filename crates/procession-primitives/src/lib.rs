@@ -90,7 +90,7 @@ pub use process::{
     active_children, current_process, parent_process,
 };
 pub use status::ExitStatus;
-pub use waiting::{Wait, Waiting};
+pub use waiting::{ObjectWait, WaitNote};
 pub use wire::{
     DecodeError, EncodeError, SendFd, Sink, decode, decode_unguarded, encode, encode_unguarded,
 };

@@ -36,7 +36,7 @@ unsafe impl Shared for Entry {}
 /// A thread that waits for an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Wait {
+pub struct ObjectWait {
     /// The thread.
     pub who: Holder,
     /// [`ObjectId::number`](crate::ObjectId::number) of what it waits for.
@@ -45,7 +45,7 @@ pub struct Wait {
 
 /// The calling thread is in the table until this is dropped.
 #[derive(Debug)]
-pub struct Waiting(Option<(&'static Entry, u64)>);
+pub struct WaitNote(Option<(&'static Entry, u64)>);
 
 #[allow(unsafe_code, reason = "names the place of the table")]
 fn entry(arena: &Arena, index: u64) -> Option<&'static Entry> {
@@ -57,7 +57,7 @@ fn entry(arena: &Arena, index: u64) -> Option<&'static Entry> {
 impl Family {
     /// Enters the calling thread as waiting for object number `object`.
     #[must_use]
-    pub fn wait_on(&self, object: u64) -> Waiting {
+    pub fn wait_on(&self, object: u64) -> WaitNote {
         let me = self.holder();
         let word = me.to_word();
         // Threads of a process lie apart, and so do processes.
@@ -73,7 +73,7 @@ impl Family {
                     .is_ok();
             taken.then_some(entry)
         });
-        Waiting(found.map(|entry| {
+        WaitNote(found.map(|entry| {
             entry.object.store(object, Ordering::Relaxed);
             (entry, word)
         }))
@@ -81,18 +81,18 @@ impl Family {
 
     /// The threads that wait for an object at this moment.
     #[must_use]
-    pub fn waits(&self) -> Vec<Wait> {
+    pub fn waits(&self) -> Vec<ObjectWait> {
         let waits = (0..ENTRIES).filter_map(|index| {
             let entry = entry(self.arena(), index)?;
             let who = Holder::from_word(entry.who.load(Ordering::Relaxed))?;
             let object = entry.object.load(Ordering::Relaxed);
-            (object != 0 && self.is_alive(who.member())).then_some(Wait { who, object })
+            (object != 0 && self.is_alive(who.member())).then_some(ObjectWait { who, object })
         });
         waits.collect()
     }
 }
 
-impl Drop for Waiting {
+impl Drop for WaitNote {
     fn drop(&mut self) {
         if let Some((entry, word)) = self.0
             && entry.who.load(Ordering::Relaxed) == word

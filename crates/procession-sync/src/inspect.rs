@@ -124,7 +124,7 @@ fn held(family: &Family) -> Vec<(u64, &'static str, Holder)> {
 /// ```
 /// let lock = procession_sync::Lock::new()?;
 /// let held = lock.acquire().unwrap();
-/// let holdings = procession_sync::holdings();
+/// let holdings = procession_sync::inspect::holdings();
 /// assert!(holdings.iter().any(|h| h.pid == std::process::id() && h.kind == "Lock"));
 /// # Ok::<(), procession_sync::Error>(())
 /// ```
@@ -169,7 +169,7 @@ pub fn waiters() -> Vec<Waiter> {
 /// # Examples
 ///
 /// ```
-/// if let Some(deadlock) = procession_sync::find_deadlock() {
+/// if let Some(deadlock) = procession_sync::inspect::find_deadlock() {
 ///     eprintln!("{deadlock}");
 /// }
 /// ```

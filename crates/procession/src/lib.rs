@@ -20,6 +20,8 @@
 //! | layer | feature | what it has |
 //! |---|---|---|
 //! | `procession-primitives` | always | [`Process`], [`StartMethod`], [`SharedMemory`], the family |
+//! | `procession-sync` | `sync` (default) | `Lock`, `Mutex`, `Semaphore`, `Event`, `Barrier`, `Queue`, `Array`... |
+//! | | `async` | awaiting events and queues |
 //! | `procession-pool` | `pool` (default) | `Pool`, `TaskError` |
 //!
 //! # How functions reach another process
@@ -41,6 +43,9 @@
 //! a child never runs the program's `main` beyond `init`.
 
 pub use procession_primitives::*;
+
+#[cfg(feature = "sync")]
+pub use procession_sync::*;
 
 #[cfg(feature = "pool")]
 pub use procession_pool::{MAX_WORKERS, Pool, PoolError, TaskError, View, python_chunksize};
