@@ -7,6 +7,11 @@
 //! |---|---|---|
 //! | 0 | free | any thread, by CAS to itself |
 //! | a holder | that thread waits for `object` | the thread, to 0; after its death any thread, by CAS to itself |
+//!
+//! # Safety
+//!
+//! The table lies at a fixed place, and is made of atomics.
+#![allow(unsafe_code, reason = "reaches the table by offset")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -30,7 +35,6 @@ struct Entry {
 }
 
 // SAFETY: made of atomics only.
-#[allow(unsafe_code, reason = "declares a type of atomics to be shareable")]
 unsafe impl Shared for Entry {}
 
 /// A thread that waits for an object.
@@ -47,7 +51,6 @@ pub struct ObjectWait {
 #[derive(Debug)]
 pub struct WaitNote(Option<(&'static Entry, u64)>);
 
-#[allow(unsafe_code, reason = "names the place of the table")]
 fn entry(arena: &Arena, index: u64) -> Option<&'static Entry> {
     let at = WAITS_AT + index % ENTRIES * size_of::<Entry>() as u64;
     // SAFETY: the table lies there, and holds nothing else.

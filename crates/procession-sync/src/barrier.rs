@@ -1,4 +1,12 @@
 //! `Barrier`: a place where processes wait for each other.
+//!
+//! # Safety
+//!
+//! Reaches the state of an object of its own kind, and calls an action by its address.
+#![allow(
+    unsafe_code,
+    reason = "reaches the object's state, calls the action by address"
+)]
 
 use std::fmt;
 use std::sync::Arc;
@@ -115,7 +123,6 @@ struct Core<'a> {
 impl<'a> Core<'a> {
     fn of(object: &'a Object) -> Core<'a> {
         // SAFETY: made with room for this state, and of a kind that is used for nothing else.
-        #[allow(unsafe_code, reason = "reaches the object's state")]
         let state = unsafe { object.get::<State>() };
         Core { object, state }
     }
@@ -303,7 +310,6 @@ impl<'a> Core<'a> {
 /// Set in `actor` once the action runs. Members have no such bit.
 const ACTS: u64 = 1 << 31;
 
-#[allow(unsafe_code, reason = "calls a function by address")]
 fn run_action(words: [u64; 2]) {
     if let Ok(address) = CodeAddress::from_words(words).resolve() {
         // SAFETY: named in `with_action` from a `fn()`, in the same build.

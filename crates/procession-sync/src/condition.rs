@@ -1,4 +1,9 @@
 //! `Condition`: waiting, with a lock let go of meanwhile, until somebody notifies.
+//!
+//! # Safety
+//!
+//! Reaches the cells of an object of its own kind, for no longer than the handle.
+#![allow(unsafe_code, reason = "reaches waiters' cells")]
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -494,7 +499,6 @@ impl Condition {
         (0..end).filter_map(move |index| self.cell(family, index))
     }
 
-    #[allow(unsafe_code, reason = "reaches a waiter's cell")]
     fn cell(&self, family: &'static Family, index: usize) -> Option<&'static Cell> {
         let offset = match index.checked_sub(INLINE) {
             None => {

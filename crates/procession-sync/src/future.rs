@@ -1,4 +1,9 @@
 //! Waiting in async programs: for an event, and at both ends of a queue.
+//!
+//! # Safety
+//!
+//! Names words of kept objects for longer than the handle: the arena is never unmapped.
+#![allow(unsafe_code, reason = "names a word for longer than the handle")]
 
 use std::fmt;
 use std::future::Future;
@@ -18,10 +23,6 @@ use crate::{GetError, PutError, Queue, Receiver, Sender};
 ///
 /// It is in an object that the future's handle keeps; and the memory is never unmapped, should
 /// the watching thread look at it a moment longer.
-#[allow(
-    unsafe_code,
-    reason = "names a word of a kept object for longer than the handle"
-)]
 fn outlive(word: &AtomicU32) -> &'static AtomicU32 {
     // SAFETY: the arena stays mapped as long as the process, and the word is an atomic.
     unsafe { &*std::ptr::from_ref(word) }

@@ -1,4 +1,13 @@
 //! What all handles have in common.
+//!
+//! # Safety
+//!
+//! The macros reach the state of an object of the kind that they are told; states are made of
+//! atomics.
+#![allow(
+    unsafe_code,
+    reason = "for the macros, which say why where they are used"
+)]
 
 use procession_primitives::{Family, FamilyError, Kind, Object, ObjectError, OutOfMemory, Shared};
 use std::fmt;

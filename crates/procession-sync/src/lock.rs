@@ -1,4 +1,9 @@
 //! `Lock`: mutual exclusion between processes.
+//!
+//! # Safety
+//!
+//! Lets a shared guard be looked at by other threads.
+#![allow(unsafe_code, reason = "lets other threads look at a guard")]
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -80,7 +85,6 @@ pub struct LockGuard<'a> {
 }
 
 // SAFETY: a shared guard offers nothing that depends on the thread.
-#[allow(unsafe_code, reason = "a shared guard can be looked at from anywhere")]
 unsafe impl Sync for LockGuard<'_> {}
 
 impl Lock {

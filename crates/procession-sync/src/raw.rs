@@ -4,6 +4,10 @@
 //!
 //! Elements are copied in and out with atomic operations only, a word or a byte at a time.
 #![allow(unsafe_code, reason = "copies data that others may be writing")]
+#![allow(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "a piece is copied by a load and a store"
+)]
 
 use std::fmt;
 use std::mem::MaybeUninit;
@@ -207,23 +211,22 @@ unsafe fn load<T: Plain>(at: *const T) -> T {
     let mut value = MaybeUninit::<T>::uninit();
     let to = value.as_mut_ptr();
     copy_pieces::<T>(|offset, size| {
-        // SAFETY: the pieces lie within a `T`.
-        let (from, to) = unsafe { (at.byte_add(offset), to.byte_add(offset)) };
-        // SAFETY: the pieces are aligned, and written with atomic stores only.
+        let (from, to) = (at.wrapping_byte_add(offset), to.wrapping_byte_add(offset));
+        // SAFETY: an aligned piece of each, both within a `T`.
         unsafe {
             match size {
                 8 => to
                     .cast::<u64>()
-                    .write((*from.cast::<AtomicU64>()).load(Ordering::Relaxed)),
+                    .write(atomic::<AtomicU64>(from).load(RELAXED)),
                 4 => to
                     .cast::<u32>()
-                    .write((*from.cast::<AtomicU32>()).load(Ordering::Relaxed)),
+                    .write(atomic::<AtomicU32>(from).load(RELAXED)),
                 2 => to
                     .cast::<u16>()
-                    .write((*from.cast::<AtomicU16>()).load(Ordering::Relaxed)),
+                    .write(atomic::<AtomicU16>(from).load(RELAXED)),
                 _ => to
                     .cast::<u8>()
-                    .write((*from.cast::<AtomicU8>()).load(Ordering::Relaxed)),
+                    .write(atomic::<AtomicU8>(from).load(RELAXED)),
             }
         }
     });
@@ -237,18 +240,27 @@ unsafe fn load<T: Plain>(at: *const T) -> T {
 unsafe fn store<T: Plain + NoUninit>(at: *mut T, value: &T) {
     let from = ptr::from_ref(value);
     copy_pieces::<T>(|offset, size| {
-        // SAFETY: the pieces lie within a `T`.
-        let (from, to) = unsafe { (from.byte_add(offset), at.byte_add(offset)) };
-        // SAFETY: the pieces are aligned.
+        let (from, to) = (from.wrapping_byte_add(offset), at.wrapping_byte_add(offset));
+        // SAFETY: an aligned piece of each, both within a `T`, which has no padding.
         unsafe {
             match size {
-                8 => (*to.cast::<AtomicU64>()).store(from.cast::<u64>().read(), Ordering::Relaxed),
-                4 => (*to.cast::<AtomicU32>()).store(from.cast::<u32>().read(), Ordering::Relaxed),
-                2 => (*to.cast::<AtomicU16>()).store(from.cast::<u16>().read(), Ordering::Relaxed),
-                _ => (*to.cast::<AtomicU8>()).store(from.cast::<u8>().read(), Ordering::Relaxed),
+                8 => atomic::<AtomicU64>(to).store(from.cast::<u64>().read(), RELAXED),
+                4 => atomic::<AtomicU32>(to).store(from.cast::<u32>().read(), RELAXED),
+                2 => atomic::<AtomicU16>(to).store(from.cast::<u16>().read(), RELAXED),
+                _ => atomic::<AtomicU8>(to).store(from.cast::<u8>().read(), RELAXED),
             }
         }
     });
+}
+
+const RELAXED: Ordering = Ordering::Relaxed;
+
+/// # Safety
+///
+/// `at` is an aligned piece of an element in shared memory.
+unsafe fn atomic<'a, A>(at: *const impl Sized) -> &'a A {
+    // SAFETY: as promised by the caller; all access to it is atomic.
+    unsafe { &*at.cast::<A>() }
 }
 
 /// Cuts a `T` into pieces that can be copied at once: as large as its alignment allows.

@@ -8,6 +8,11 @@
 //! | any | 0 | free, or that member's again | anybody, taking it: `count` is 0, then `member` |
 //! | a living member | n | it has n | the member |
 //! | a dead member | n | nothing | anybody: `count` to 0 |
+//!
+//! # Safety
+//!
+//! Reaches the cells in a block of the object, for no longer than the handle.
+#![allow(unsafe_code, reason = "reaches cells by offset")]
 
 use procession_primitives::{Block, BlockId, Object, OutOfMemory, Shared};
 
@@ -35,7 +40,6 @@ pub(crate) struct Tally {
 }
 
 // SAFETY: made of atomics only.
-#[allow(unsafe_code, reason = "declares a type of atomics to be shareable")]
 unsafe impl Shared for Cell {}
 
 impl Cell {
@@ -109,7 +113,6 @@ impl Tally {
         object.locate(id).map(|(offset, _)| offset)
     }
 
-    #[allow(unsafe_code, reason = "reaches the cells in the block")]
     fn cell_of(
         &self,
         object: &Object,

@@ -27,7 +27,7 @@ pub struct Holder(u64);
 impl Holder {
     #[inline]
     fn new(member: MemberId, thread: u32) -> Holder {
-        let low = member.slot() + 1 | thread << SLOT_BITS;
+        let low = (member.slot() + 1) | (thread << SLOT_BITS);
         Holder(u64::from(member.generation()) << 32 | u64::from(low))
     }
 

@@ -13,6 +13,8 @@
 
 mod carry;
 mod holder;
+mod pages;
+mod sweep;
 mod table;
 
 use std::collections::HashMap;
@@ -235,7 +237,7 @@ impl Object {
         let mut present = present();
         let (id, offset) = Table::lock(family).create(kind, size)?;
         let refused = OutOfMemory::new(size);
-        Ok(Self::enter(&mut present, family, id, offset).ok_or(refused)?)
+        Self::enter(&mut present, family, id, offset).ok_or(refused)
     }
 
     fn enter(

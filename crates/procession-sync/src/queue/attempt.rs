@@ -11,7 +11,8 @@ use super::core::{Bytes, Core, Message, Patience, Sleeper};
 use super::encode::{Large, decode_one, encode_behind};
 use super::put;
 use super::take::Take;
-use super::{GetError, HAS_GOT, HAS_PUT, PutError, Queue, Receiver, Sender, nothing, refusal};
+use super::values::{HAS_GOT, HAS_PUT, nothing, refusal};
+use super::{GetError, PutError, Queue, Receiver, Sender};
 use crate::primitive::{AtomicU32, Family, News};
 
 /// Where to wait, and since when.
@@ -36,7 +37,7 @@ pub(crate) struct Putting<'a, T> {
 
 /// What the value became.
 enum Encoded {
-    Frames(Bytes),
+    Frames(Vec<u8>),
     Large(Large),
 }
 
@@ -135,7 +136,7 @@ impl<'a, T: Serialize> Putting<'a, T> {
             None => {
                 let mut frames = Bytes::new();
                 match encode_behind(family, &value, &mut frames) {
-                    Ok(None) => Encoded::Frames(frames),
+                    Ok(None) => Encoded::Frames(frames.to_vec()),
                     Ok(Some(large)) => Encoded::Large(large),
                     Err(error) => return Ok(Err(PutError::Encode(value, error))),
                 }
@@ -160,7 +161,7 @@ impl<'a, T: Serialize> Putting<'a, T> {
                 put::Put::Again(back) => message = back,
                 put::Put::Sleep(back, news) => {
                     self.encoded = Some(match back {
-                        Message::Frames(bytes, _) => Encoded::Frames(Bytes::from_slice(bytes)),
+                        Message::Frames(bytes, _) => Encoded::Frames(bytes.to_vec()),
                         Message::Large(large) => Encoded::Large(large),
                     });
                     self.value = Some(value);

@@ -1,4 +1,9 @@
 //! Makes queues.
+//!
+//! # Safety
+//!
+//! Reaches the state of the object that it has just made.
+#![allow(unsafe_code, reason = "reaches the object's state")]
 
 use std::marker::PhantomData;
 use std::sync::atomic::AtomicU64;
@@ -84,7 +89,6 @@ impl<T> QueueBuilder<T> {
         let senders = Object::create(family, SENDERS, 0)?;
         let receivers = Object::create(family, RECEIVERS, 0)?;
         // SAFETY: just made with room for it.
-        #[allow(unsafe_code, reason = "reaches the object's state")]
         let state = unsafe { object.get::<State>() };
         state.words.store(words, Ordering::Relaxed);
         state

@@ -1,4 +1,9 @@
 //! `JoinableQueue<T>`: a queue of tasks that somebody waits for.
+//!
+//! # Safety
+//!
+//! Reaches the state of an object of its own kind.
+#![allow(unsafe_code, reason = "reaches the object's state")]
 
 use std::fmt;
 use std::time::Duration;
@@ -145,10 +150,7 @@ impl<T> JoinableQueue<T> {
 
     fn state(&self) -> &State {
         // SAFETY: made with room for it, and of a kind that is used for nothing else.
-        #[allow(unsafe_code, reason = "reaches the object's state")]
-        unsafe {
-            self.tasks.get::<State>()
-        }
+        unsafe { self.tasks.get::<State>() }
     }
 
     fn repair(&self, inside: &Inside<'_>) {

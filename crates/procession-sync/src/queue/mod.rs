@@ -11,13 +11,13 @@ mod joinable;
 mod put;
 mod ring;
 mod take;
+mod values;
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use procession_primitives::{Kind, Object, ObjectError, ObjectId};
+use procession_primitives::{Kind, Object, ObjectError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -27,21 +27,11 @@ pub use builder::QueueBuilder;
 pub use error::{GetError, PutError};
 pub use joinable::{JoinError, JoinableQueue, TaskDoneError};
 
-use self::core::{Bytes, Core, Message, Nothing, Patience, Refused};
-use self::encode::{decode_all, decode_one, encode_behind};
+use self::core::{Core, Patience};
+use self::values::name;
 use crate::error::Foreign;
 use crate::handle::{CreateError, deadline_after, kinds};
-use crate::lock::count_waits;
 use crate::primitive::Ordering;
-
-/// Values of a batch that are encoded before they are put.
-const BATCH: usize = 256;
-/// Bytes of a batch, as soon as it has these it is put.
-const BATCH_BYTES: usize = 16 << 10;
-
-/// This process has put something, or taken something.
-const HAS_PUT: u32 = 1;
-const HAS_GOT: u32 = 2;
 
 const SENDERS: Kind = Kind::new(kinds::SENDERS).announced();
 const RECEIVERS: Kind = Kind::new(kinds::RECEIVERS).announced();
@@ -111,10 +101,6 @@ pub struct Receiver<T> {
     item: PhantomData<fn() -> T>,
 }
 
-fn name(words: &[AtomicU64; 3]) -> ObjectId {
-    ObjectId::from_words([0, 1, 2].map(|index| words[index].load(Ordering::Relaxed)))
-}
-
 impl<T> Queue<T> {
     /// A queue for up to 1,048,576 messages, as long as they fit into 256 MiB and, without those
     /// of more than 8 KiB, into 32 MiB.
@@ -175,226 +161,6 @@ impl<T> Queue<T> {
     #[must_use]
     pub fn split(self) -> (Sender<T>, Receiver<T>) {
         (self.sender(), self.receiver())
-    }
-}
-
-/// Whether nobody is left at the side of `token`, seen from a process at the other side.
-///
-/// `one_sided`: how many handles of this process are for the side of `token` only. `used`: this
-/// process has been at that side, which it can be again with a handle for both.
-fn is_deserted(token: ObjectId, one_sided: bool, used: bool) -> bool {
-    let standing = Object::standing(token);
-    let mine = standing.here && (one_sided || used || !standing.was_shared);
-    !standing.elsewhere && !mine
-}
-
-impl Core {
-    fn has(&self, mark: u32) -> bool {
-        self.object.marks().load(Ordering::Relaxed) & mark != 0
-    }
-
-    fn mark(&self, mark: u32) {
-        if !self.has(mark) {
-            self.object.marks().fetch_or(mark, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether nobody is left who could take anything.
-    fn no_receivers(&self, senders: Option<&Object>) -> bool {
-        // Every handle has the queue, all but the receivers have `senders`.
-        let here = senders.map_or(0, Object::handles);
-        let one_sided = self.object.handles() > here;
-        is_deserted(name(&self.state().receivers), one_sided, self.has(HAS_GOT))
-    }
-
-    /// Whether nobody is left who could put anything.
-    fn no_senders(&self, receivers: Option<&Object>) -> bool {
-        let here = receivers.map_or(0, Object::handles);
-        let one_sided = self.object.handles() > here;
-        is_deserted(name(&self.state().senders), one_sided, self.has(HAS_PUT))
-    }
-
-    fn put_value<T: Serialize>(
-        &self,
-        senders: &Object,
-        value: T,
-        patience: Patience,
-    ) -> Result<(), PutError<T>> {
-        let Some(family) = self.object.family() else {
-            return Err(PutError::Foreign(value));
-        };
-        let mut frames = Bytes::new();
-        let message = match encode_behind(family, &value, &mut frames) {
-            Ok(None) => Message::Frames(&frames, 1),
-            Ok(Some(large)) => Message::Large(large),
-            Err(error) => return Err(PutError::Encode(value, error)),
-        };
-        if self.is_too_large(&message) {
-            return Err(PutError::TooLarge(value));
-        }
-        self.mark(HAS_PUT);
-        let put = self.put(message, patience, || self.no_receivers(Some(senders)));
-        put.map_err(|refused| refusal(refused, value))
-    }
-
-    fn is_too_large(&self, message: &Message<'_>) -> bool {
-        let len = match message {
-            Message::Frames(frames, _) => frames.len() as u64 - 8,
-            Message::Large(large) => large.len as u64,
-        };
-        // A frame is filled up to a multiple of 8.
-        let longest = self.state().max_message.load(Ordering::Relaxed);
-        len > longest.checked_next_multiple_of(8).unwrap_or(u64::MAX)
-    }
-
-    fn put_values<T: Serialize>(
-        &self,
-        senders: &Object,
-        values: impl IntoIterator<Item = T>,
-    ) -> Result<usize, PutError<Vec<T>>> {
-        let mut values = values.into_iter();
-        let mut sent = 0;
-        let mut batch: Vec<T> = Vec::new();
-        let capacity = self.state().capacity.load(Ordering::Relaxed);
-        let most = BATCH.min(usize::try_from(capacity.div_ceil(2)).unwrap_or(BATCH));
-        let Some(family) = self.object.family() else {
-            return Err(PutError::Foreign(values.collect()));
-        };
-        let forever = Patience::Until(None);
-        let put =
-            |message: Message<'_>| self.put(message, forever, || self.no_receivers(Some(senders)));
-        self.mark(HAS_PUT);
-        let mut frames = Bytes::with_capacity(BATCH_BYTES + encode::LONGEST_INLINE);
-        loop {
-            frames.clear();
-            let mut last = None;
-            while batch.len() < most && frames.len() < BATCH_BYTES {
-                let Some(value) = values.next() else { break };
-                let start = frames.len();
-                match encode_behind(family, &value, &mut frames) {
-                    Ok(None) if self.is_too_large(&Message::Frames(&frames[start..], 1)) => {
-                        frames.truncate(start);
-                        last = Some(Err(PutError::TooLarge(vec![value])));
-                    }
-                    Ok(None) => {
-                        batch.push(value);
-                        continue;
-                    }
-                    Ok(Some(large)) => last = Some(Ok((Message::Large(large), value))),
-                    Err(error) => last = Some(Err(PutError::Encode(vec![value], error))),
-                }
-                break;
-            }
-            if batch.is_empty() && last.is_none() {
-                return Ok(sent);
-            }
-            if !batch.is_empty() {
-                sent += batch.len();
-                match put(Message::Frames(&frames, batch.len() as u64)) {
-                    Ok(()) => batch.clear(),
-                    // Too much at once: one by one.
-                    Err(Refused::Full) => self.put_each(senders, &mut batch)?,
-                    Err(refused) => return Err(refusal(refused, batch)),
-                }
-            }
-            match last {
-                None => {}
-                Some(Err(error)) => return Err(error),
-                Some(Ok((message, value))) if self.is_too_large(&message) => {
-                    return Err(PutError::TooLarge(vec![value]));
-                }
-                Some(Ok((message, value))) => {
-                    put(message).map_err(|refused| refusal(refused, vec![value]))?;
-                    sent += 1;
-                }
-            }
-        }
-    }
-
-    fn put_each<T: Serialize>(
-        &self,
-        senders: &Object,
-        batch: &mut Vec<T>,
-    ) -> Result<(), PutError<Vec<T>>> {
-        let mut values = batch.drain(..);
-        while let Some(value) = values.next() {
-            let put = self.put_value(senders, value, Patience::Until(None));
-            if let Err(error) = put {
-                return Err(error.map(|value| std::iter::once(value).chain(values).collect()));
-            }
-        }
-        Ok(())
-    }
-
-    fn get_value<T: DeserializeOwned>(
-        &self,
-        receivers: &Object,
-        patience: Patience,
-        note: impl Fn(u64, u64),
-    ) -> Result<T, GetError> {
-        self.mark(HAS_GOT);
-        let mut bytes = Bytes::new();
-        let deserted = || self.no_senders(Some(receivers));
-        let taken = self.take(1, patience, note, deserted, &mut bytes);
-        decode_one(&bytes, taken.map_err(nothing)?).map_err(GetError::Decode)
-    }
-
-    fn get_values<T: DeserializeOwned>(
-        &self,
-        receivers: &Object,
-        most: usize,
-        patience: Patience,
-        note: impl Fn(u64, u64),
-    ) -> Result<Vec<T>, GetError> {
-        if most == 0 {
-            return Ok(Vec::new());
-        }
-        self.mark(HAS_GOT);
-        let mut bytes = Bytes::new();
-        let deserted = || self.no_senders(Some(receivers));
-        let taken = self.take(most as u64, patience, note, deserted, &mut bytes);
-        let (mut values, mut failed) = (Vec::new(), None);
-        decode_all(&bytes, taken.map_err(nothing)?, |value| match value {
-            Ok(value) => values.push(value),
-            Err(error) => failed = Some(error),
-        });
-        match failed {
-            Some(error) if values.is_empty() => Err(GetError::Decode(error)),
-            _ => Ok(values),
-        }
-    }
-
-    fn describe(&self, mut debug: fmt::DebugStruct<'_, '_>) -> fmt::Result {
-        let state = self.state();
-        debug
-            .field("len", &self.len())
-            .field("capacity", &state.capacity.load(Ordering::Relaxed))
-            .field("closed", &self.is_closed());
-        if let Some(family) = self.object.family() {
-            debug.field("waiters", &count_waits(family, &self.object));
-        }
-        debug.finish()
-    }
-}
-
-fn refusal<T>(refused: Refused, value: T) -> PutError<T> {
-    match refused {
-        Refused::Full => PutError::Full(value),
-        Refused::TimedOut => PutError::TimedOut(value),
-        Refused::Closed => PutError::Closed(value),
-        Refused::Disconnected => PutError::Disconnected(value),
-        Refused::OutOfMemory => PutError::OutOfMemory(value),
-        Refused::Foreign => PutError::Foreign(value),
-    }
-}
-
-fn nothing(nothing: Nothing) -> GetError {
-    match nothing {
-        Nothing::Empty => GetError::Empty,
-        Nothing::TimedOut => GetError::TimedOut,
-        Nothing::Closed => GetError::Closed,
-        Nothing::Disconnected => GetError::Disconnected,
-        Nothing::Foreign => GetError::Foreign,
     }
 }
 

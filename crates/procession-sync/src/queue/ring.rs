@@ -136,6 +136,11 @@ impl Memory {
         self.mask + 1
     }
 
+    fn word(&self, place: u64) -> *mut u64 {
+        // SAFETY: masked, so within the ring.
+        unsafe { self.at.add((place & self.mask) as usize) }
+    }
+
     /// The word at stream place `place`.
     ///
     /// # Safety
@@ -143,8 +148,8 @@ impl Memory {
     /// It is the caller's to touch.
     #[inline]
     pub(crate) unsafe fn read(&self, place: u64) -> u64 {
-        // SAFETY: masked, so within the ring.
-        unsafe { self.at.add((place & self.mask) as usize).read() }
+        // SAFETY: within the ring, and the caller's to touch.
+        unsafe { self.word(place).read() }
     }
 
     /// # Safety
@@ -152,8 +157,8 @@ impl Memory {
     /// As [`read`](Self::read).
     #[inline]
     pub(crate) unsafe fn write(&self, place: u64, word: u64) {
-        // SAFETY: masked, so within the ring.
-        unsafe { self.at.add((place & self.mask) as usize).write(word) };
+        // SAFETY: within the ring, and the caller's to touch.
+        unsafe { self.word(place).write(word) };
     }
 
     /// Copies `bytes` to the words from `place` on.
@@ -170,16 +175,9 @@ impl Memory {
         let first = bytes.len().min(room);
         // SAFETY: `first` bytes fit behind `start`.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, first) };
-        if first < bytes.len() {
-            // SAFETY: the rest is shorter than the ring.
-            unsafe {
-                ptr::copy_nonoverlapping(
-                    bytes.as_ptr().add(first),
-                    self.at.cast::<u8>(),
-                    bytes.len() - first,
-                );
-            }
-        }
+        let rest = &bytes[first..];
+        // SAFETY: the rest is shorter than the ring.
+        unsafe { ptr::copy_nonoverlapping(rest.as_ptr(), self.at.cast::<u8>(), rest.len()) };
     }
 
     /// Appends `len` bytes of the words from `place` on to `to`.
