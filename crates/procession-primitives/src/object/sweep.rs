@@ -1,4 +1,9 @@
 //! Freeing what only the dead kept.
+//!
+//! # Safety
+//!
+//! Frees blocks of objects that nobody keeps.
+#![allow(unsafe_code, reason = "frees blocks of the dead")]
 
 use std::sync::atomic::{Ordering, fence};
 

@@ -55,7 +55,7 @@ impl<T> QueueBuilder<T> {
         self
     }
 
-    /// Longest message in bytes, as encoded: longer ones are [`PutError::TooLarge`]. No limit
+    /// Longest message in bytes, as encoded: longer ones are [`PutError::TooLarge`](crate::PutError::TooLarge). No limit
     /// unless said otherwise.
     pub fn max_message(mut self, bytes: u64) -> Self {
         self.max_message = bytes;
