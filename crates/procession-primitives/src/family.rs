@@ -363,7 +363,7 @@ impl Family {
         let members = self
             .arena
             .members()
-            .filter(|(id, cell)| id.slot() > member::PROGRAM && cell.is_alive());
+            .filter(|(id, cell)| id.slot() > member::PROGRAM && cell.is_unheard_of());
         let dead: Vec<u32> = members
             .map(|(id, cell)| {
                 await_death(cell.pid.load(Ordering::Relaxed));

@@ -5,9 +5,10 @@
 //! | state | meaning | who leaves this state |
 //! |---|---|---|
 //! | `FREE` | nobody | the supervisor, reserving it |
-//! | `STARTING` | process made, user code not reached | the member itself (`RUNNING`); at its death the supervisor (`EXITED`) |
-//! | `RUNNING` | in user code | the supervisor, at its death |
-//! | `EXITED` | dead, `status` is final, all it held was given back | the supervisor, once `released` |
+//! | `STARTING` | process made, user code not reached | the member itself (`RUNNING`); at its death the supervisor (`SETTLED`) |
+//! | `RUNNING` | in user code | the supervisor, at its death (`SETTLED`) |
+//! | `SETTLED` | dead, all it held was given back; not everybody has been told | the supervisor, when there is news of it |
+//! | `EXITED` | dead, `status` is final, and there is news of it | the supervisor, once `released` |
 //!
 //! Slot 0 is the supervisor, slot 1 the program. A slot is used again only with a higher
 //! generation, so (slot, generation) never means somebody else.
@@ -25,6 +26,7 @@ pub(crate) const FREE: u32 = 0;
 pub(crate) const STARTING: u32 = 1;
 pub(crate) const RUNNING: u32 = 2;
 pub(crate) const EXITED: u32 = 3;
+pub(crate) const SETTLED: u32 = 4;
 
 pub(crate) const SUPERVISOR: u32 = 0;
 pub(crate) const PROGRAM: u32 = 1;
@@ -147,6 +149,11 @@ impl MemberCell {
         matches!(self.state.load(Ordering::Acquire), STARTING | RUNNING)
     }
 
+    /// Whether there is no news of its end: it lives, or was just settled.
+    pub(crate) fn is_unheard_of(&self) -> bool {
+        self.is_alive() || self.state.load(Ordering::Acquire) == SETTLED
+    }
+
     /// Whether the process behind this cell runs this program.
     #[inline]
     pub(crate) fn takes_part(&self) -> bool {
@@ -224,10 +231,24 @@ impl Family {
         match cell.state.load(Ordering::Acquire) {
             STARTING => MemberState::Starting,
             RUNNING => MemberState::Running,
-            EXITED => {
+            SETTLED | EXITED => {
                 MemberState::Exited(ExitStatus::from_word(cell.status.load(Ordering::Relaxed)))
             }
             _ => MemberState::Gone,
+        }
+    }
+
+    /// How member `id` ended, `None` until there is news of that: whoever acts on it finds all
+    /// that depends on the news up to date.
+    pub(crate) fn member_end(&self, id: MemberId) -> Option<ExitStatus> {
+        let Some(cell) = self.arena().member_cell(id) else {
+            return Some(ExitStatus::unknown());
+        };
+        // Acquire: as in `member_state`.
+        match cell.state.load(Ordering::Acquire) {
+            STARTING | RUNNING | SETTLED => None,
+            EXITED => Some(ExitStatus::from_word(cell.status.load(Ordering::Relaxed))),
+            _ => Some(ExitStatus::unknown()),
         }
     }
 
@@ -239,9 +260,19 @@ impl Family {
         let Some(cell) = self.arena().member(slot) else {
             return;
         };
-        if !cell.is_alive() {
-            return;
+        match cell.state.load(Ordering::Acquire) {
+            STARTING | RUNNING => self.give_back(slot, cell, status),
+            SETTLED => {}
+            _ => return,
         }
+        self.add_news();
+        // Release: whoever sees the end sees the news of it, too.
+        cell.state.store(EXITED, Ordering::Release);
+        park::wake(&cell.state, u32::MAX);
+        self.spread_news();
+    }
+
+    fn give_back(&self, slot: u32, cell: &MemberCell, status: ExitStatus) {
         let parent = cell.parent_id();
         let kept = cell
             .committed_result()
@@ -251,12 +282,14 @@ impl Family {
             .member_cell(parent)
             .is_some_and(MemberCell::is_alive);
         self.arena().settle_heap(slot, kept.filter(|_| heir));
-        self.sweep_for(slot);
+        let swept = self.sweep_for(slot);
         cell.status.store(status.to_word(), Ordering::Relaxed);
-        // Release: whoever sees the end sees all that was settled.
-        cell.state.store(EXITED, Ordering::Release);
+        // Release: whoever sees it dead sees all that was settled.
+        cell.state.store(SETTLED, Ordering::Release);
+        if !swept {
+            // Not before: whoever swept up meanwhile took what it keeps for that of a living one.
+            self.arena().header().objects.0.ask_for_sweep();
+        }
         self.sweep_missed();
-        park::wake(&cell.state, u32::MAX);
-        self.announce();
     }
 }

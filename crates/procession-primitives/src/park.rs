@@ -85,11 +85,11 @@ pub fn monotonic_micros() -> u64 {
     now.tv_sec.cast_unsigned() * 1_000_000 + now.tv_nsec.cast_unsigned() / 1000
 }
 
-/// Wakes up to `count` threads, of any member, that sleep on `word`.
-pub fn wake(word: &AtomicU32, count: u32) {
+/// Wakes up to `count` threads, of any member, that sleep on `word`. Returns how many did.
+pub fn wake(word: &AtomicU32, count: u32) -> usize {
     let count = count.min(i32::MAX as u32);
     // Fails for bad addresses only.
-    let _ = futex::wake(word, Flags::empty(), count);
+    futex::wake(word, Flags::empty(), count).unwrap_or(0)
 }
 
 impl Family {
@@ -103,10 +103,20 @@ impl Family {
 
     /// Tells every sleeper of the family to look again.
     pub(crate) fn announce(&self) {
-        let news = &self.arena().header().news.0;
+        self.add_news();
+        self.spread_news();
+    }
+
+    /// The first half of [`announce`](Self::announce): nobody falls asleep any more without
+    /// having looked.
+    pub(crate) fn add_news(&self) {
         // Release: pairs with `news`.
-        news.fetch_add(1, Ordering::Release);
-        wake(news, u32::MAX);
+        self.arena().header().news.0.fetch_add(1, Ordering::Release);
+    }
+
+    /// The second half: wakes those that sleep.
+    pub(crate) fn spread_news(&self) {
+        wake(&self.arena().header().news.0, u32::MAX);
     }
 
     /// Sleeps while `word` is `expected` and there is no news, at most until `deadline`.

@@ -80,20 +80,21 @@ impl Arena {
 impl Family {
     /// Frees what only member `slot` kept, which is dead but not yet said to be.
     ///
-    /// Never waits: where the table is locked, [`sweep_missed`](Self::sweep_missed) comes to it.
-    pub(crate) fn sweep_for(&self, slot: u32) {
+    /// Never waits. False where the table is locked: then the caller asks for a sweep once the
+    /// member is said to be dead, and calls [`sweep_missed`](Self::sweep_missed).
+    #[must_use]
+    pub(crate) fn sweep_for(&self, slot: u32) -> bool {
         let state = &self.arena().header().objects.0;
         let keeps = self
             .arena()
             .member(slot)
             .map_or(0, |cell| cell.keeps.load(Ordering::Relaxed));
         if keeps == 0 && state.dirty.load(Ordering::Relaxed) == 0 {
-            return;
+            return true;
         }
-        match Table::try_lock(self) {
-            Some(table) => table.sweep(Some(slot)),
-            None => state.ask_for_sweep(),
-        }
+        let table = Table::try_lock(self);
+        table.as_ref().inspect(|table| table.sweep(Some(slot)));
+        table.is_some()
     }
 
     /// Sweeps if somebody asked for it and could not do it.

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::family::{Family, FamilyError};
-use crate::member::{FLAG_DAEMON, MemberId, MemberState, PROGRAM};
+use crate::member::{FLAG_DAEMON, MemberId, PROGRAM};
 use crate::status::ExitStatus;
 
 /// What any member can know of another.
@@ -61,11 +61,7 @@ impl ProcessInfo {
     /// which shows as [`ExitStatus::supervisor_died`].
     fn state(&self) -> Option<ExitStatus> {
         let family = Family::existing()?;
-        match family.member_state(self.id) {
-            MemberState::Starting | MemberState::Running => None,
-            MemberState::Exited(status) => Some(status),
-            MemberState::Gone => Some(ExitStatus::unknown()),
-        }
+        family.member_end(self.id)
     }
 
     /// Waits at most `timeout` for its end; whether it has ended.

@@ -28,7 +28,7 @@ pub use info::{ProcessInfo, active_children, current_process, parent_process};
 
 use crate::arena::BlockId;
 use crate::family::Family;
-use crate::member::{FLAG_RELEASED, MemberCell, MemberId, MemberState};
+use crate::member::{FLAG_RELEASED, MemberCell, MemberId};
 use crate::park;
 use crate::status::ExitStatus;
 
@@ -198,11 +198,7 @@ impl<R> Process<R> {
     /// How the process ended, `None` while it runs.
     #[must_use]
     pub fn try_wait(&self) -> Option<ExitStatus> {
-        match self.family.member_state(self.id) {
-            MemberState::Starting | MemberState::Running => None,
-            MemberState::Exited(status) => Some(status),
-            MemberState::Gone => Some(ExitStatus::unknown()),
-        }
+        self.family.member_end(self.id)
     }
 
     fn wait_until(&self, deadline: Option<Instant>) -> Option<ExitStatus> {

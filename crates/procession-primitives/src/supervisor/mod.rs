@@ -254,7 +254,10 @@ impl Supervisor {
                 // Release: whoever sees that it left sees what it did before.
                 cell.flags.fetch_or(FLAG_LEFT, Ordering::Release);
                 arena.release_locks(slot);
-                self.family.sweep_for(slot);
+                if !self.family.sweep_for(slot) {
+                    arena.header().objects.0.ask_for_sweep();
+                    self.family.sweep_missed();
+                }
                 self.family.announce();
             }
         }
