@@ -142,7 +142,6 @@ impl<'a> Core<'a> {
         let filling = matches!(self.phase(), FILLING | ACTING);
         let mut broken = false;
         // The phase is settled before the traces of the dead are gone.
-        let waited = state.inside.total(self.object, family) > 0;
         state.inside.clear_dead(self.object, family, |_, _| {
             broken = true;
             if filling {
@@ -150,7 +149,7 @@ impl<'a> Core<'a> {
             }
         });
         state.users.clear_dead(self.object, family, |member, _| {
-            if waited && filling && crashed(family, member) {
+            if filling && crashed(family, member) {
                 self.set_phase(inside, BROKEN);
             }
         });

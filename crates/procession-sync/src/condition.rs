@@ -333,16 +333,18 @@ impl Condition {
         let cell = self.claim(family, me);
         self.leave(me, &wake);
         let cell = cell.map_err(|_| WaitError::OutOfMemory)?;
-        let count = guard.count();
+        let (count, deaths) = (guard.count(), raw.deaths());
         raw.release(me);
         let ended = {
             let _waiting = family.wait_on(self.object.id().number());
-            self.sleep(family, me, cell, raw, deadline)
+            self.sleep(family, me, cell, (raw, deaths), deadline)
         };
         let taken = raw.acquire(family, me, None);
         guard.set_count(count);
-        // Only now: killed before, a notification goes to another one.
-        cell.word.store(0, Ordering::Release);
+        if matches!(ended, Ended::Notified) {
+            // Only now: killed before, the notification goes to another one.
+            cell.word.store(0, Ordering::Release);
+        }
         if taken == Some(Taken::FromDead) {
             guard.owner_died();
             return Err(WaitError::OwnerDied);
@@ -355,7 +357,7 @@ impl Condition {
         family: &'static Family,
         me: Holder,
         cell: &Cell,
-        raw: &RawLock,
+        (raw, deaths): (&RawLock, u32),
         deadline: Option<Instant>,
     ) -> Ended {
         loop {
@@ -370,29 +372,28 @@ impl Condition {
                 return Ended::Notified;
             }
             let holder = raw.holder();
-            if holder.is_some_and(|holder| !family.is_alive(holder.member())) {
-                return Ended::OwnerDied;
+            let dead = holder.is_some_and(|holder| !family.is_alive(holder.member()));
+            // Somebody else may have taken the lock from the dead one before we could look.
+            if dead || raw.deaths() != deaths {
+                return self.give_up(family, me, cell, Ended::OwnerDied);
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return self.give_up(family, me, cell, news);
+                return self.give_up(family, me, cell, Ended::TimedOut);
             }
             park_low(family, &cell.word, word, news, deadline);
         }
     }
 
-    /// Stops waiting, unless a notification came at the last moment.
-    fn give_up(&self, family: &'static Family, me: Holder, cell: &Cell, news: News) -> Ended {
-        let wake = self.enter(family, me, news);
+    /// Stops waiting because of `why`, unless a notification came at the last moment. After that
+    /// the cell may be another one's.
+    fn give_up(&self, family: &'static Family, me: Holder, cell: &Cell, why: Ended) -> Ended {
+        let wake = self.enter(family, me, family.news());
         let notified = cell.word.load(Ordering::Relaxed) & NOTIFIED != 0;
         if !notified {
             cell.word.store(0, Ordering::Relaxed);
         }
         self.leave(me, &wake);
-        if notified {
-            Ended::Notified
-        } else {
-            Ended::TimedOut
-        }
+        if notified { Ended::Notified } else { why }
     }
 
     /// Takes the condition's own lock, and repairs what a death may have left. Returns whom to

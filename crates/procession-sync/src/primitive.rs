@@ -10,7 +10,7 @@
 use std::time::Instant;
 
 pub(crate) use procession_primitives::{Family, Holder, MemberId, News};
-pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// How often a lock looks before its waiter sleeps.
 pub(crate) const SPINS: u32 = 100;
@@ -45,9 +45,9 @@ pub(crate) fn park_low(
     family.park(low(word), expected as u32, news, deadline);
 }
 
-/// Wakes up to `count` threads that sleep on the lower half of `word`.
-pub(crate) fn wake_low(word: &AtomicU64, count: u32) {
-    procession_primitives::wake(low(word), count);
+/// Wakes up to `count` threads that sleep on the lower half of `word`. Returns how many did.
+pub(crate) fn wake_low(word: &AtomicU64, count: u32) -> usize {
+    procession_primitives::wake(low(word), count)
 }
 
 /// Wakes up to `count` threads that sleep on `word`.

@@ -3,7 +3,7 @@
 //! | word | meaning | who leaves this state |
 //! |---|---|---|
 //! | 0 | free | anybody, by CAS to itself |
-//! | `RESERVED \| WAITERS` | free; meant for somebody who has slept | whoever has slept, by CAS to itself; anybody after a short while |
+//! | `RESERVED \| WAITERS` | free; meant for somebody who has slept | whoever has slept, by CAS to itself; anybody after a short while; who reserved it, to 0, if nobody slept |
 //! | holder | held, nobody sleeps | the holder, by CAS to 0; if it is dead, anybody by CAS to itself, who is told |
 //! | holder `\| WAITERS` | held, somebody may sleep | as above; the holder to 0 or to `RESERVED \| WAITERS`, and wakes one |
 //!
@@ -18,7 +18,7 @@
 use std::time::{Duration, Instant};
 
 use crate::primitive::{
-    AtomicU32, AtomicU64, Family, Holder, Ordering, SPINS, micros, park_low, pause, wake_low,
+    AtomicU32, AtomicU64, Family, Holder, Ordering, SPINS, fence, micros, park_low, pause, wake_low,
 };
 
 /// Somebody may sleep until the word changes.
@@ -42,7 +42,8 @@ pub(crate) struct RawLock {
     word: AtomicU64,
     /// When the next hand-over is due, in `micros`.
     turn: AtomicU32,
-    pad: AtomicU32,
+    /// Grows before the lock is taken from a dead holder.
+    deaths: AtomicU32,
 }
 
 /// How the lock was come by.
@@ -90,6 +91,7 @@ impl RawLock {
                 Some(holder) if !family.is_alive(holder.member()) => Taken::FromDead,
                 Some(_) => return None,
             };
+            self.note(taken);
             match self.take(word, me.to_word()) {
                 Ok(()) => return Some(taken),
                 Err(found) => word = found,
@@ -97,14 +99,29 @@ impl RawLock {
         }
     }
 
+    /// Notes beforehand that the lock is about to be taken from the dead.
+    fn note(&self, taken: Taken) {
+        if taken == Taken::FromDead {
+            self.deaths.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often it was taken from a dead holder, or nearly so. Whoever has looked at the holder
+    /// before and found it alive misses none.
+    pub(crate) fn deaths(&self) -> u32 {
+        // Acquire: pairs with the Release of whoever took it, which `holder` has read.
+        fence(Ordering::Acquire);
+        self.deaths.load(Ordering::Relaxed)
+    }
+
     /// Replaces `word` by `mine`, keeping the news that somebody sleeps.
     fn take(&self, word: u64, mine: u64) -> Result<(), u64> {
         // Acquire: what the last holder stored is seen, also if it died: it has stored nothing
-        // since the supervisor saw it dead, which came before we could know.
+        // since the supervisor saw it dead, which came before we could know. Release: after `note`.
         let taken = self.word.compare_exchange(
             word,
             mine | word & WAITERS,
-            Ordering::Acquire,
+            Ordering::AcqRel,
             Ordering::Relaxed,
         );
         taken.map(drop)
@@ -149,6 +166,7 @@ impl RawLock {
             if let Some(taken) = taken
                 && !reserved
             {
+                self.note(taken);
                 if self.take(word, mine).is_ok() {
                     return Some(taken);
                 }
@@ -216,7 +234,13 @@ impl RawLock {
             if hand_over {
                 self.turn.store(now.wrapping_add(TURN), Ordering::Relaxed);
             }
-            wake_low(&self.word, 1);
+            if wake_low(&self.word, 1) == 0 && hand_over {
+                // They have given up or died. Nobody would make use of the reservation, and the
+                // next one to come would respect it in vain, again and again. Whoever begins to
+                // wait at this moment does so for a reservation, so not for long.
+                let (reserved, order) = (RESERVED | WAITERS, Ordering::Relaxed);
+                let _ = self.word.compare_exchange(reserved, 0, order, order);
+            }
         }
     }
 
