@@ -1,0 +1,47 @@
+//! The tests of the sync layer across processes, in a program that calls `init()` as it should.
+
+mod bad_input;
+mod barrier;
+mod condition;
+mod condition_deaths;
+mod event;
+mod exclusive;
+mod fairness;
+mod handles;
+mod lifetimes;
+mod lock;
+mod once;
+mod rwlock;
+mod semaphore;
+#[path = "../support/mod.rs"]
+mod support;
+mod values;
+
+use std::process::ExitCode;
+
+use procession_testkit::{Runner, birth, ledger, runner};
+
+fn main() -> ExitCode {
+    if ledger::open() {
+        birth::obey();
+    }
+    procession_primitives::init();
+    if let Some(code) = runner::divert(&[]) {
+        return code;
+    }
+    let mut cases = exclusive::cases();
+    cases.extend(lock::cases());
+    cases.extend(rwlock::cases());
+    cases.extend(semaphore::cases());
+    cases.extend(condition::cases());
+    cases.extend(condition_deaths::cases());
+    cases.extend(event::cases());
+    cases.extend(barrier::cases());
+    cases.extend(once::cases());
+    cases.extend(values::cases());
+    cases.extend(handles::cases());
+    cases.extend(bad_input::cases());
+    cases.extend(lifetimes::cases());
+    cases.extend(fairness::cases());
+    Runner::new(cases).with_ledger().run()
+}
