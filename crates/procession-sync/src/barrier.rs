@@ -168,6 +168,13 @@ impl<'a> Core<'a> {
             .enter(family, |inside| self.repair(inside))
     }
 
+    /// As [`enter`](Self::enter), for one that has waited long enough.
+    fn try_enter(&self, family: &'static Family) -> Option<Inside<'a>> {
+        self.state
+            .monitor
+            .try_enter(family, |inside| self.repair(inside))
+    }
+
     fn end_draining(&self, inside: &Inside<'_>) {
         let empty = self.state.count.load(Ordering::Relaxed) == 0;
         if empty && matches!(self.phase(), DRAINING | RESETTING) {
@@ -229,7 +236,9 @@ impl<'a> Core<'a> {
         );
         let Some(place) = place else {
             // Those of the last round have not left yet.
-            self.break_it(family);
+            if let Some(inside) = self.try_enter(family) {
+                self.set_phase(&inside, BROKEN);
+            }
             return Err(BarrierError::Broken);
         };
         let place = place?;
@@ -250,7 +259,10 @@ impl<'a> Core<'a> {
             },
         );
         if passed.is_none() {
-            let inside = self.enter(family);
+            let Some(inside) = self.try_enter(family) else {
+                // Somebody has stopped inside: those that wait time out, too.
+                return Err(BarrierError::Broken);
+            };
             if matches!(self.phase(), FILLING | ACTING) {
                 self.set_phase(&inside, BROKEN);
             }

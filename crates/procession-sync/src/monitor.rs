@@ -19,10 +19,14 @@
 //! that one store each keeps true.
 
 use std::cell::Cell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::primitive::{AtomicU32, Family, Holder, News, Ordering, wake};
 use crate::raw_lock::{RawLock, Taken};
+
+/// How long those who do not wait wait for one that is inside, which as a rule takes a
+/// microsecond.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The words of a monitor; all zeros is a new one.
 #[repr(C)]
@@ -58,10 +62,32 @@ impl Monitor {
         family: &'static Family,
         repair: impl FnOnce(&Inside<'_>),
     ) -> Inside<'_> {
+        match self.enter_until(family, None, repair) {
+            Some(inside) => inside,
+            None => unreachable!("waits without a deadline"),
+        }
+    }
+
+    /// Enters for something that does not wait; `None` if a process has stopped inside.
+    pub(crate) fn try_enter(
+        &self,
+        family: &'static Family,
+        repair: impl FnOnce(&Inside<'_>),
+    ) -> Option<Inside<'_>> {
+        self.enter_until(family, Some(Instant::now() + PATIENCE), repair)
+    }
+
+    /// Enters; `None` when `deadline` passed first.
+    fn enter_until(
+        &self,
+        family: &'static Family,
+        deadline: Option<Instant>,
+        repair: impl FnOnce(&Inside<'_>),
+    ) -> Option<Inside<'_>> {
         // Read before the state is: a death after this point ends the sleep of a waiter.
         let news = family.news();
         let me = family.holder();
-        let taken = self.lock.acquire(family, me, None);
+        let taken = self.lock.acquire(family, me, deadline)?;
         let inside = Inside {
             monitor: self,
             family,
@@ -69,13 +95,13 @@ impl Monitor {
             news,
             wakes: Cell::new(0),
         };
-        let died = taken == Some(Taken::FromDead);
+        let died = taken == Taken::FromDead;
         if died || self.settled.load(Ordering::Relaxed) != news.to_word() {
             repair(&inside);
             // Release: after the repair, which a kill relies on.
             self.settled.store(news.to_word(), Ordering::Release);
         }
-        inside
+        Some(inside)
     }
 
     /// Attempts, and waits while it has to; `None` when `deadline` passed first.
@@ -92,7 +118,14 @@ impl Monitor {
         let mut counted = None;
         let mut entered = None;
         loop {
-            let inside = self.enter(family, &mut repair);
+            let Some(inside) = self.enter_until(family, deadline, &mut repair) else {
+                if counted.is_some() {
+                    // Somebody has stopped inside. If it was for us that it woke one of those who
+                    // wait, another one may do instead.
+                    wake(&self.turn, 1);
+                }
+                return None;
+            };
             if counted == Some(self.epoch.load(Ordering::Relaxed)) {
                 let waiters = self.waiters.load(Ordering::Relaxed);
                 self.waiters

@@ -212,7 +212,9 @@ impl<T: Plain> RwLock<T> {
         mut attempt: impl FnMut(&Inside<'_>) -> Attempt<R>,
     ) -> Result<R, LockError<std::convert::Infallible>> {
         if !wait {
-            return match attempt(&self.enter(family)) {
+            let monitor = &self.state().monitor;
+            let inside = monitor.try_enter(family, |inside| self.repair(inside));
+            return match attempt(&inside.ok_or(LockError::WouldBlock)?) {
                 Attempt::Done(done) => Ok(done),
                 Attempt::Wait => Err(LockError::WouldBlock),
             };
@@ -309,9 +311,12 @@ impl<T: Plain> RwLock<T> {
             Attempt::Done(health)
         });
         if taken.is_err() && wait {
-            // It waits no more: readers may go on.
-            let inside = self.enter(family);
-            if self.clear_next(me) {
+            // It waits no more: readers may go on. Not inside, where somebody may have stopped.
+            if self.clear_next(me)
+                && let Some(inside) = state
+                    .monitor
+                    .try_enter(family, |inside| self.repair(inside))
+            {
                 inside.wake(u32::MAX);
             }
         }
@@ -330,11 +335,8 @@ impl<T: Plain> RwLock<T> {
 
     fn clear_next(&self, me: Holder) -> bool {
         let next = &self.state().next;
-        let mine = next.load(Ordering::Relaxed) == me.to_word();
-        if mine {
-            next.store(0, Ordering::Relaxed);
-        }
-        mine
+        next.compare_exchange(me.to_word(), 0, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 }
 

@@ -124,7 +124,9 @@ impl Core<'_> {
     fn acquire(&self, deadline: Option<Instant>, wait: bool) -> Result<MemberId, AcquireError> {
         let family = self.object.family().ok_or(AcquireError::Foreign)?;
         if !wait {
-            return match self.try_take(&self.enter(family)) {
+            let monitor = &self.state.monitor;
+            let inside = monitor.try_enter(family, |inside| self.repair(inside));
+            return match self.try_take(&inside.ok_or(AcquireError::WouldBlock)?) {
                 Attempt::Done(taken) => taken,
                 Attempt::Wait => Err(AcquireError::WouldBlock),
             };

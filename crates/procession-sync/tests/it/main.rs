@@ -7,10 +7,17 @@ mod condition_deaths;
 mod event;
 mod exclusive;
 mod fairness;
+#[cfg(feature = "async")]
+mod futures;
 mod handles;
+mod joinable;
 mod lifetimes;
 mod lock;
 mod once;
+mod queue;
+mod queue_death;
+mod queue_ends;
+mod queue_messages;
 mod rwlock;
 mod semaphore;
 #[path = "../support/mod.rs"]
@@ -43,5 +50,12 @@ fn main() -> ExitCode {
     cases.extend(bad_input::cases());
     cases.extend(lifetimes::cases());
     cases.extend(fairness::cases());
+    #[cfg(feature = "async")]
+    cases.extend(futures::cases());
+    cases.extend(queue::cases());
+    cases.extend(queue_messages::cases());
+    cases.extend(queue_ends::cases());
+    cases.extend(queue_death::cases());
+    cases.extend(joinable::cases());
     Runner::new(cases).with_ledger().run()
 }
