@@ -191,7 +191,7 @@ impl Core {
         let family = self.object.family().ok_or(ObjectError::Foreign)?;
         let state = self.state();
         let me = family.holder();
-        self.lock_producers(family, me);
+        self.lock_producers(family, me, None);
         // Release: whoever sees it closed sees all that was put.
         state.closed.store(1, Ordering::Release);
         state.producers.end.unlock(me);

@@ -13,6 +13,8 @@
 //! again. So one wake-up serves a burst, and none is lost: a sleeper that gives up does the same,
 //! and one that is killed is a death, which wakes all.
 
+use std::time::Instant;
+
 use crate::primitive::{AtomicU32, Family, Holder, News, Ordering, full_fence, wake};
 use crate::raw_lock::{RawLock, Taken};
 
@@ -27,13 +29,15 @@ pub(crate) struct End {
 }
 
 impl End {
-    /// Takes the lock. How it was come by.
+    /// Takes the lock. How it was come by; `None` when `deadline` passed first.
     #[inline]
-    pub(crate) fn lock(&self, family: &Family, me: Holder) -> Taken {
-        match self.lock.acquire(family, me, None) {
-            Some(taken) => taken,
-            None => unreachable!("waits without a deadline"),
-        }
+    pub(crate) fn lock(
+        &self,
+        family: &Family,
+        me: Holder,
+        deadline: Option<Instant>,
+    ) -> Option<Taken> {
+        self.lock.acquire(family, me, deadline)
     }
 
     #[inline]
@@ -72,8 +76,8 @@ impl End {
         }
     }
 
-    /// Sees to the others that sleep, for one that has slept and is about to leave. Holds the
-    /// lock. `ready` says whether there is something for another one.
+    /// Sees to the others that sleep, for one that had settled down and is about to leave. Holds
+    /// the lock. `ready` says whether there is something for another one.
     pub(crate) fn pass_on(&self, flag: &AtomicU32, ready: impl Fn() -> bool) {
         if self.waiters.load(Ordering::Relaxed) == 0 {
             return;
@@ -89,6 +93,13 @@ impl End {
         flag.store(0, Ordering::Relaxed);
         wake(flag, 1);
     }
+}
+
+/// Sees to the others that sleep, for one that gives up without the lock: the wake-up that it may
+/// have had goes to the next.
+#[cold]
+pub(crate) fn give_up(flag: &AtomicU32) {
+    wake(flag, 1);
 }
 
 /// Wakes one that sleeps at the other end, if any, after a change that it may wait for.

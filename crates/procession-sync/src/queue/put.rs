@@ -5,12 +5,14 @@
 //! Writes behind `tail` where there is room, under the producers' lock.
 #![allow(unsafe_code, reason = "writes frames to shared memory")]
 
+use std::time::Instant;
+
 use procession_primitives::{Block, BlockId};
 
 use crate::primitive::{Family, Holder, News, Ordering};
 use crate::queue::core::{Core, Message, Patience, Refused, Sleeper, look, next_frame};
 use crate::queue::encode::Large;
-use crate::queue::end::rouse;
+use crate::queue::end::{give_up, rouse};
 use crate::queue::ring::{BLOCK_WORDS, Frame, Position};
 use crate::raw_lock;
 
@@ -71,7 +73,12 @@ impl Core {
         let (end, flag) = (&state.producers.end, &state.head.sleepers);
         // Read before the state is: a death after this point ends a sleep.
         let news = family.news();
-        self.lock_producers(family, me);
+        if !self.lock_producers(family, me, patience.deadline()) {
+            if sleeper.owes {
+                give_up(flag);
+            }
+            return Put::Done(Err(Refused::TimedOut));
+        }
         if let Some(since) = sleeper.slept.take() {
             end.get_up(since);
         }
@@ -142,7 +149,7 @@ impl Core {
     pub(crate) fn stop_putting(&self, sleeper: &mut Sleeper) {
         if let (Some(since), Some(family)) = (sleeper.slept.take(), self.object.family()) {
             let (me, state) = (family.holder(), self.state());
-            self.lock_producers(family, me);
+            self.lock_producers(family, me, None);
             state.producers.end.get_up(since);
             let ready = || !self.is_full();
             state.producers.end.pass_on(&state.head.sleepers, ready);
@@ -150,13 +157,20 @@ impl Core {
         }
     }
 
-    /// Takes the producers' lock, and repairs what a dead one left.
+    /// Takes the producers' lock, and repairs what a dead one left. False when `deadline` passed
+    /// first: whoever has the lock may be stopped.
     #[inline]
-    pub(crate) fn lock_producers(&self, family: &'static Family, me: Holder) {
-        let producers = &self.state().producers;
-        if producers.end.lock(family, me) == raw_lock::Taken::FromDead {
+    pub(crate) fn lock_producers(
+        &self,
+        family: &'static Family,
+        me: Holder,
+        deadline: Option<Instant>,
+    ) -> bool {
+        let taken = self.state().producers.end.lock(family, me, deadline);
+        if taken == Some(raw_lock::Taken::FromDead) {
             self.repair_producers();
         }
+        taken.is_some()
     }
 
     #[cold]

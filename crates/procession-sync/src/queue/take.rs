@@ -5,12 +5,14 @@
 //! Reads between `head` and `tail`, under the consumers' lock.
 #![allow(unsafe_code, reason = "reads frames in shared memory")]
 
+use std::time::Instant;
+
 use procession_primitives::BlockId;
 
 use crate::primitive::{Family, Holder, News, Ordering};
 use crate::queue::core::{Bytes, Core, Nothing, Patience, Sleeper, Taken, look};
 use crate::queue::encode::Large;
-use crate::queue::end::rouse;
+use crate::queue::end::{give_up, rouse};
 use crate::queue::ring::{BLOCK_WORDS, Frame, Position};
 use crate::raw_lock;
 
@@ -69,7 +71,12 @@ impl Core {
         let (end, flag) = (&state.consumers.end, &state.tail.sleepers);
         // Read before the state is: a death after this point ends a sleep.
         let news = family.news();
-        self.lock_consumers(family, me);
+        if !self.lock_consumers(family, me, patience.deadline()) {
+            if sleeper.owes {
+                give_up(flag);
+            }
+            return Take::Done(Err(Nothing::TimedOut));
+        }
         if let Some(since) = sleeper.slept.take() {
             end.get_up(since);
         }
@@ -133,7 +140,7 @@ impl Core {
     pub(crate) fn stop_taking(&self, sleeper: &mut Sleeper) {
         if let (Some(since), Some(family)) = (sleeper.slept.take(), self.object.family()) {
             let (me, state) = (family.holder(), self.state());
-            self.lock_consumers(family, me);
+            self.lock_consumers(family, me, None);
             state.consumers.end.get_up(since);
             let head = state.head.get();
             let ready = || state.tail.get() != head;
@@ -142,13 +149,19 @@ impl Core {
         }
     }
 
-    /// Takes the consumers' lock, and repairs what a dead one left.
+    /// Takes the consumers' lock, as [`lock_producers`](Self::lock_producers).
     #[inline]
-    pub(crate) fn lock_consumers(&self, family: &'static Family, me: Holder) {
-        let consumers = &self.state().consumers;
-        if consumers.end.lock(family, me) == raw_lock::Taken::FromDead {
+    pub(crate) fn lock_consumers(
+        &self,
+        family: &'static Family,
+        me: Holder,
+        deadline: Option<Instant>,
+    ) -> bool {
+        let taken = self.state().consumers.end.lock(family, me, deadline);
+        if taken == Some(raw_lock::Taken::FromDead) {
             self.repair_consumers();
         }
+        taken.is_some()
     }
 
     #[cold]

@@ -7,7 +7,7 @@ use procession_primitives::{Object, ObjectId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::core::{Bytes, Core, Message, Nothing, Patience, Refused};
+use super::core::{Bytes, Core, Message, Nothing, Patience, Refused, next_frame};
 use super::encode::{LONGEST_INLINE, decode_all, decode_one, encode_behind};
 use super::{GetError, PutError};
 use crate::lock::count_waits;
@@ -85,14 +85,13 @@ impl Core {
         put.map_err(|refused| refusal(refused, value))
     }
 
+    /// Of frames it is the first that counts.
     pub(crate) fn is_too_large(&self, message: &Message<'_>) -> bool {
-        let len = match message {
-            Message::Frames(frames, _) => frames.len() as u64 - 8,
-            Message::Large(large) => large.len as u64,
+        let len = match *message {
+            Message::Frames(mut frames, _) => next_frame(&mut frames).map_or(0, <[u8]>::len),
+            Message::Large(ref large) => large.len,
         };
-        // A frame is filled up to a multiple of 8.
-        let longest = self.state().max_message.load(Ordering::Relaxed);
-        len > longest.checked_next_multiple_of(8).unwrap_or(u64::MAX)
+        len as u64 > self.state().max_message.load(Ordering::Relaxed)
     }
 
     pub(crate) fn put_values<T: Serialize>(
@@ -138,11 +137,22 @@ impl Core {
             }
             if !batch.is_empty() {
                 sent += batch.len();
-                match put(Message::Frames(&frames, batch.len() as u64)) {
-                    Ok(()) => batch.clear(),
+                let put = match put(Message::Frames(&frames, batch.len() as u64)) {
+                    Ok(()) => {
+                        batch.clear();
+                        Ok(())
+                    }
                     // Too much at once: one by one.
-                    Err(Refused::Full) => self.put_each(senders, &mut batch)?,
-                    Err(refused) => return Err(refusal(refused, batch)),
+                    Err(Refused::Full) => self.put_each(senders, &mut batch),
+                    Err(refused) => Err(refusal(refused, std::mem::take(&mut batch))),
+                };
+                if let Err(error) = put {
+                    let next = match last {
+                        None => Vec::new(),
+                        Some(Ok((_, value))) => vec![value],
+                        Some(Err(error)) => error.into_inner(),
+                    };
+                    return Err(error.map(|values| values.into_iter().chain(next).collect()));
                 }
             }
             match last {
