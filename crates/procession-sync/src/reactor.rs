@@ -114,8 +114,14 @@ impl Drop for Watch {
         let mut state = lock(&self.shard.state);
         let place = state.entries.iter().position(|entry| entry.key == self.key);
         let entry = place.map(|place| state.entries.swap_remove(place));
+        let last = entry.is_some() && state.entries.is_empty();
         // Not under the lock: with its waker a whole task may go, and more of these.
         drop(state);
+        if last {
+            // So that it goes when there are no others for a while.
+            self.shard.bell.fetch_add(1, Ordering::Release);
+            wake(&self.shard.bell, 1);
+        }
         drop(entry);
     }
 }

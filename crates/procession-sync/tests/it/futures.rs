@@ -169,7 +169,7 @@ pub(crate) fn the_end_of_a_queue() {
 pub(crate) fn producers_that_die() {
     let (sender, receiver) = Queue::<u32>::bounded(4).unwrap().split();
     let child = Process::spawn(
-        |sender: procession_sync::Sender<u32>| {
+        |sender: procession_sync::Sender<u32>| -> () {
             sender.put(7).unwrap();
             loop {
                 thread::park();
