@@ -78,7 +78,7 @@ pub use door::init;
 pub use family::{Family, FamilyError};
 pub use image::{BuildId, CodeAddress, CodeError, build_id, fn_from_address};
 pub use member::{MemberId, MemberState};
-pub use memory::{SharedMemory, SharedMemoryBuilder, SharedMemoryError};
+pub use memory::{SharedMemory, SharedMemoryBuilder, SharedMemoryError, total_memory};
 pub use object::{
     Holder, Kind, Object, ObjectError, ObjectId, Passengers, Standing, all_arrived, arriving_in,
     boarding, take_boarded,

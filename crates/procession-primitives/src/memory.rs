@@ -26,6 +26,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 #[allow(unused_imports, reason = "called by the supervisor")]
 pub(crate) use self::available::available_memory;
+pub use self::available::total_memory;
 pub use self::error::SharedMemoryError;
 pub(crate) use self::hooks::{for_each_live, unlink_if};
 use self::{

@@ -50,7 +50,8 @@ impl<T: Plain> Array<T> {
     ///
     /// # Errors
     ///
-    /// [`CreateError::OutOfMemory`]: arena or machine have less left than that.
+    /// [`CreateError::OutOfMemory`]: arena or machine have less left than that, or it is more than
+    /// half of the machine's memory.
     pub fn new(len: usize) -> Result<Array<T>, CreateError> {
         let guarded = Guarded::zeroed(Kind::of::<T>(kinds::ARRAY), len)?;
         Ok(Array { guarded })

@@ -11,7 +11,7 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::time::Instant;
 
-use procession_primitives::{Block, BlockId, Kind, Object, ObjectError};
+use procession_primitives::{Block, BlockId, Kind, Object, ObjectError, OutOfMemory, total_memory};
 
 use crate::Plain;
 use crate::error::LockError;
@@ -47,6 +47,9 @@ pub(crate) struct Guarded<T> {
     pub(crate) object: Object,
     data: Data<T>,
 }
+
+/// From this size on it is asked how much memory the machine has.
+const ASK_FROM: usize = 4 << 20;
 
 /// Where the elements are in this process.
 pub(crate) struct Data<T> {
@@ -95,6 +98,9 @@ impl<T: Plain> Data<T> {
             let object = Object::create(family, kind, at + bytes)?;
             let data = Data::find(family, object.offset() + at as u64, len)?;
             return Ok((object, data, 0));
+        }
+        if bytes >= ASK_FROM && total_memory().is_some_and(|total| bytes as u64 > total / 2) {
+            return Err(OutOfMemory::new(bytes).into());
         }
         let object = Object::create(family, kind, state)?;
         let block = object.adopt(Block::zeroed(family, bytes)?);

@@ -15,9 +15,21 @@ const COMMIT_STEP: u64 = 2 << 20;
 
 /// Bytes that the machine and the control group can still give, if they tell.
 pub(crate) fn available_memory() -> Option<u64> {
-    let available = machine().into_iter().chain(control_group()).min()?;
+    let available = machine("MemAvailable:")
+        .into_iter()
+        .chain(control_group(room))
+        .min()?;
     // Taking the last page would only move the failure into somebody else's page fault.
     Some(available - available / 16)
+}
+
+/// Bytes that the machine and the control group have in all, if they tell.
+#[must_use]
+pub fn total_memory() -> Option<u64> {
+    machine("MemTotal:")
+        .into_iter()
+        .chain(control_group(|group, limit, _, _| number(group, limit)))
+        .min()
 }
 
 /// Refuses a size that the machine or the control group cannot give.
@@ -83,12 +95,10 @@ fn space() -> rustix::io::Result<u64> {
     })
 }
 
-/// `MemAvailable`: what can be taken without swapping.
-fn machine() -> Option<u64> {
+/// A line of `/proc/meminfo` in bytes. `MemAvailable:` is what can be taken without swapping.
+fn machine(name: &str) -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim()
         .strip_suffix("kB")?
         .trim()
@@ -97,13 +107,17 @@ fn machine() -> Option<u64> {
         .checked_mul(1024)
 }
 
-/// What the tightest control group above this process leaves, page cache that it could drop counted as free.
-fn control_group() -> Option<u64> {
+/// What to ask a control group: its folder, and its files for limit, usage and cache.
+type Ask = fn(&Path, &str, &str, &str) -> Option<u64>;
+
+/// The least that a control group above this process answers.
+fn control_group(ask: Ask) -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    groups.lines().filter_map(group_of_line).min()
+    let lines = groups.lines();
+    lines.filter_map(|line| group_of_line(line, ask)).min()
 }
 
-fn group_of_line(line: &str) -> Option<u64> {
+fn group_of_line(line: &str, ask: Ask) -> Option<u64> {
     let mut fields = line.splitn(3, ':');
     let (_id, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
     let (mount, limit, usage, cache) = match controllers {
@@ -128,19 +142,19 @@ fn group_of_line(line: &str) -> Option<u64> {
     };
     Path::new(path.trim_start_matches('/'))
         .ancestors()
-        .filter_map(|group| room(&Path::new(mount).join(group), limit, usage, cache))
+        .filter_map(|group| ask(&Path::new(mount).join(group), limit, usage, cache))
         .min()
 }
 
+/// The number in a group's file; "max" is none.
+fn number(group: &Path, file: &str) -> Option<u64> {
+    let text = fs::read_to_string(group.join(file)).ok()?;
+    text.trim().parse().ok()
+}
+
+/// What the group leaves, page cache that it could drop counted as free.
 fn room(group: &Path, limit: &str, usage: &str, cache: &str) -> Option<u64> {
-    let number = |file: &str| {
-        fs::read_to_string(group.join(file))
-            .ok()?
-            .trim()
-            .parse::<u64>()
-            .ok()
-    };
-    let (limit, usage) = (number(limit)?, number(usage)?); // "max" is no number: no limit
+    let (limit, usage) = (number(group, limit)?, number(group, usage)?);
     let statistics = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
     let cache = statistics
         .lines()

@@ -10,6 +10,7 @@ mod fairness;
 #[cfg(feature = "async")]
 mod futures;
 mod handles;
+mod inspect;
 mod joinable;
 mod lifetimes;
 mod lock;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     cases.extend(handles::cases());
     cases.extend(bad_input::cases());
     cases.extend(lifetimes::cases());
+    cases.extend(inspect::cases());
     cases.extend(fairness::cases());
     #[cfg(feature = "async")]
     cases.extend(futures::cases());
