@@ -9,8 +9,28 @@ use procession_testkit::dice::dice;
 use procession_testkit::{Case, ledger, os};
 use rustix::process::Signal;
 
-use crate::support::exclusive::{Came, Exclusive, How, for_each_exclusive};
+use crate::support::exclusive::{Came, Exclusive, How};
 use crate::support::{await_waits, kill, report_and_hang, start, word};
+
+/// Cases of a generic suite, for each type.
+macro_rules! for_each_exclusive {
+    ($($test:ident),* $(,)?) => {{
+        let mut cases = Vec::new();
+        for_each_exclusive!(@ cases "lock" procession_sync::Lock: $($test),*);
+        for_each_exclusive!(@ cases "rlock" procession_sync::RLock: $($test),*);
+        for_each_exclusive!(@ cases "mutex" procession_sync::Mutex<u64>: $($test),*);
+        for_each_exclusive!(@ cases "value" procession_sync::Value<u64>: $($test),*);
+        for_each_exclusive!(@ cases "array" procession_sync::Array<u64>: $($test),*);
+        for_each_exclusive!(@ cases "rwlock" procession_sync::RwLock<u64>: $($test),*);
+        cases
+    }};
+    (@ $cases:ident $name:literal $type:ty: $($test:ident),*) => {
+        $($cases.push(procession_testkit::Case::new(
+            concat!("exclusive::", $name, "::", stringify!($test)),
+            $test::<$type>,
+        ));)*
+    };
+}
 
 pub(crate) fn cases() -> Vec<Case> {
     for_each_exclusive!(
