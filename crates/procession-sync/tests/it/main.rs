@@ -27,7 +27,7 @@ mod values;
 
 use std::process::ExitCode;
 
-use procession_testkit::{Runner, birth, ledger, runner};
+use procession_testkit::{Case, Runner, birth, ledger, runner};
 
 fn main() -> ExitCode {
     if ledger::open() {
@@ -59,5 +59,6 @@ fn main() -> ExitCode {
     cases.extend(queue_ends::cases());
     cases.extend(queue_death::cases());
     cases.extend(joinable::cases());
+    cases.push(Case::new("storm::five_seconds", || support::storm::blow(5)));
     Runner::new(cases).with_ledger().run()
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "not every test program uses all of it")]
 
 pub(crate) mod exclusive;
+pub(crate) mod storm;
 
 use std::fmt::Debug;
 
