@@ -189,7 +189,7 @@ impl Things {
 
     /// Hands something new to a process of its own.
     fn pass_on(&self) {
-        if dice(8) > 0 {
+        if dice(200) > 0 {
             let made = (Lock::new(), Array::<u64>::new(10_000), self.clone());
             self.expect(made.0.is_ok() && made.1.is_ok(), "there is memory");
             return;
@@ -206,8 +206,12 @@ fn short() -> Duration {
     Duration::from_micros(dice(2000))
 }
 
+/// Now and then asleep, so that many are killed with what they hold.
 fn busy() {
-    pause(Duration::from_nanos(dice(3000)));
+    match dice(8) {
+        0 => thread::sleep(Duration::from_micros(dice(300))),
+        _ => pause(Duration::from_nanos(dice(3000))),
+    }
 }
 
 fn live(things: Things) {
