@@ -19,9 +19,9 @@
 //! that one store each keeps true.
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::primitive::{AtomicU32, Family, Holder, News, Ordering, wake};
+use crate::primitive::{AtomicU32, Family, Holder, Instant, News, Ordering, wake};
 use crate::raw_lock::{RawLock, Taken};
 
 /// How long those who do not wait wait for one that is inside, which as a rule takes a

@@ -1,16 +1,15 @@
 //! What the algorithms stand on: atomics, the sleeping place, and who is alive.
 //!
-//! Built with `--cfg loom` this is the model of them (see `tests/loom`).
+//! The models in `tests/models` have one of their own, on loom.
 //!
 //! # Safety
 //!
 //! Names half of a word to the kernel, which only compares it.
 #![allow(unsafe_code, reason = "names the lower half of a word to the kernel")]
 
-use std::time::Instant;
-
 pub(crate) use procession_primitives::{Family, Holder, MemberId, News};
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+pub(crate) use std::time::Instant;
 
 /// How often a lock looks before its waiter sleeps.
 pub(crate) const SPINS: u32 = 100;

@@ -15,10 +15,11 @@
 //! Whoever runs may overtake those that sleep, which is what makes a contended lock fast. About
 //! once in a millisecond the lock is handed over instead, so that everybody's turn comes.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::primitive::{
-    AtomicU32, AtomicU64, Family, Holder, Ordering, SPINS, fence, micros, park_low, pause, wake_low,
+    AtomicU32, AtomicU64, Family, Holder, Instant, Ordering, SPINS, fence, micros, park_low, pause,
+    wake_low,
 };
 
 /// Somebody may sleep until the word changes.
