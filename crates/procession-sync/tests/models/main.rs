@@ -1,0 +1,26 @@
+//! The algorithms of this crate on loom: every interleaving of a few threads, with one of them
+//! killed at every step, and known mistakes that have to be found.
+//!
+//! What runs is the shipped code of the files below. Only what it stands on is modelled: this
+//! crate has a [`primitive`] of its own, with loom's atomics, a family, and a futex.
+//!
+//! `cargo xtask loom` runs it; without `--cfg loom` there is nothing here.
+#![cfg(loom)]
+#![allow(dead_code, reason = "the models do not use all of the shipped files")]
+#![allow(
+    clippy::reversed_empty_ranges,
+    reason = "a modelled lock spins 0 times"
+)]
+
+#[path = "../../src/monitor.rs"]
+mod monitor;
+#[path = "../../src/raw_lock.rs"]
+mod raw_lock;
+
+mod futex;
+mod primitive;
+mod scene;
+
+mod lock_models;
+mod monitor_models;
+mod park_models;
