@@ -6,6 +6,7 @@ mod ci;
 mod estimates;
 mod examples;
 mod layer;
+mod loom;
 mod manifest;
 mod source;
 mod step;
@@ -18,13 +19,14 @@ use std::process::ExitCode;
 
 use crate::args::Args;
 
-const COMMANDS: [Command; 6] = [
+const COMMANDS: [Command; 7] = [
     test::COMMAND,
     examples::COMMAND,
     bench::COMMAND,
     tidy::COMMAND,
     ci::COMMAND,
     storm::COMMAND,
+    loom::COMMAND,
 ];
 
 /// One line of the list, and what it runs.
