@@ -7,12 +7,17 @@
 //! Names half of a word to the kernel, which only compares it.
 #![allow(unsafe_code, reason = "names the lower half of a word to the kernel")]
 
-pub(crate) use procession_primitives::{Family, Holder, MemberId, News};
+pub(crate) use procession_primitives::{
+    Block, BlockId, Family, Holder, MemberId, News, Object, ObjectError,
+};
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 pub(crate) use std::time::Instant;
 
 /// How often a lock looks before its waiter sleeps.
 pub(crate) const SPINS: u32 = 100;
+
+/// How often a full or empty queue is looked at before its user sleeps: about 20 microseconds.
+pub(crate) const LOOKS: u32 = 600;
 
 /// Tells the processor that this is a loop that waits.
 #[inline]

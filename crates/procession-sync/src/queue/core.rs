@@ -6,17 +6,14 @@
 //! read is between `head` and `tail`, each under the lock of its end.
 #![allow(unsafe_code, reason = "reaches frames in shared memory")]
 
-use std::time::Instant;
-
-use procession_primitives::{BlockId, Object, ObjectError};
-
 use crate::handle::shared_state;
-use crate::primitive::{AtomicU32, AtomicU64, News, Ordering, full_fence, pause, wake};
+use crate::primitive::{
+    AtomicU32, AtomicU64, BlockId, Instant, LOOKS, News, Object, ObjectError, Ordering, full_fence,
+    pause, wake,
+};
 use crate::queue::encode::Large;
-use crate::queue::ring::{BLOCK_WORDS, Consumers, Frame, Mark, Memory, Producers};
-
-/// How often a full or empty queue is looked at before its user sleeps: about 20 microseconds.
-const LOOKS: u32 = 600;
+use crate::queue::memory::Memory;
+use crate::queue::ring::{BLOCK_WORDS, Consumers, Frame, Mark, Producers};
 
 /// | word | meaning | who changes it |
 /// |---|---|---|
@@ -24,7 +21,7 @@ const LOOKS: u32 = 600;
 /// | `closed` | 1: nothing more is put | `close`, under the producers' lock |
 /// | the others | see `ring` and `end` | |
 #[repr(C, align(64))]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) block: AtomicU64,
     pub(crate) words: AtomicU64,

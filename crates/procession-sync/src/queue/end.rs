@@ -13,9 +13,7 @@
 //! again. So one wake-up serves a burst, and none is lost: a sleeper that gives up does the same,
 //! and one that is killed is a death, which wakes all.
 
-use std::time::Instant;
-
-use crate::primitive::{AtomicU32, Family, Holder, News, Ordering, full_fence, wake};
+use crate::primitive::{AtomicU32, Family, Holder, Instant, News, Ordering, full_fence, wake};
 use crate::raw_lock::{RawLock, Taken};
 
 /// The words that only those at this end use.

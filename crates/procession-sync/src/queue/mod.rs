@@ -8,6 +8,7 @@ mod encode;
 mod end;
 mod error;
 mod joinable;
+mod memory;
 mod put;
 mod ring;
 mod take;

@@ -5,11 +5,7 @@
 //! Writes behind `tail` where there is room, under the producers' lock.
 #![allow(unsafe_code, reason = "writes frames to shared memory")]
 
-use std::time::Instant;
-
-use procession_primitives::{Block, BlockId};
-
-use crate::primitive::{Family, Holder, News, Ordering};
+use crate::primitive::{Block, BlockId, Family, Holder, Instant, News, Ordering};
 use crate::queue::core::{Core, Message, Patience, Refused, Sleeper, look, next_frame};
 use crate::queue::encode::Large;
 use crate::queue::end::{give_up, rouse};

@@ -13,17 +13,8 @@
 //! between them are whole frames; only whoever holds the producers' lock stores `tail`, after the
 //! frames; only whoever holds the consumers' lock stores `head`, after it has what it needs.
 //! `README.md` beside this file says what a kill leaves at each step.
-//!
-//! # Safety
-//!
-//! Between `tail` and `head` plus the size the producer alone touches the ring, between `head` and
-//! `tail` the consumer alone.
-#![allow(unsafe_code, reason = "copies frames into and out of shared memory")]
-
-use std::ptr;
 
 use crate::primitive::{AtomicU32, AtomicU64, Ordering};
-use crate::queue::core::Bytes;
 use crate::queue::end::End;
 
 pub(crate) const COUNT_BITS: u32 = 24;
@@ -101,106 +92,6 @@ pub(crate) struct Mark {
     pub(crate) position: AtomicU64,
     pub(crate) sleepers: AtomicU32,
     pad: [AtomicU64; 14],
-}
-
-// Objects begin in the middle of a pair of cache lines; the first 64 bytes are the constants'.
-const _: () = assert!(size_of::<Producers>() == 128);
-const _: () = assert!(size_of::<Consumers>() == 128);
-const _: () = assert!(size_of::<Mark>() == 128);
-
-/// The frames' memory as this process sees it: `mask + 1` words, a power of two.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Memory {
-    at: *mut u64,
-    mask: u64,
-}
-
-// SAFETY: an address in shared memory, which means the same to all threads.
-unsafe impl Send for Memory {}
-// SAFETY: as above; who may touch which words is said above.
-unsafe impl Sync for Memory {}
-
-impl Memory {
-    /// # Safety
-    ///
-    /// `at` points to `words` words, a power of two, that are used as a ring only, and stay.
-    pub(crate) unsafe fn new(at: *mut u64, words: u64) -> Memory {
-        debug_assert!(words.is_power_of_two());
-        Memory {
-            at,
-            mask: words - 1,
-        }
-    }
-
-    pub(crate) fn words(&self) -> u64 {
-        self.mask + 1
-    }
-
-    fn word(&self, place: u64) -> *mut u64 {
-        // SAFETY: masked, so within the ring.
-        unsafe { self.at.add((place & self.mask) as usize) }
-    }
-
-    /// The word at stream place `place`.
-    ///
-    /// # Safety
-    ///
-    /// It is the caller's to touch.
-    #[inline]
-    pub(crate) unsafe fn read(&self, place: u64) -> u64 {
-        // SAFETY: within the ring, and the caller's to touch.
-        unsafe { self.word(place).read() }
-    }
-
-    /// # Safety
-    ///
-    /// As [`read`](Self::read).
-    #[inline]
-    pub(crate) unsafe fn write(&self, place: u64, word: u64) {
-        // SAFETY: within the ring, and the caller's to touch.
-        unsafe { self.word(place).write(word) };
-    }
-
-    /// Copies `bytes` to the words from `place` on.
-    ///
-    /// # Safety
-    ///
-    /// The words are the caller's to touch, and the ring is larger.
-    #[inline]
-    pub(crate) unsafe fn write_bytes(&self, place: u64, bytes: &[u8]) {
-        let start = (place & self.mask) as usize;
-        let room = (self.words() as usize - start) * 8;
-        // SAFETY: within the ring.
-        let to = unsafe { self.at.add(start) }.cast::<u8>();
-        let first = bytes.len().min(room);
-        // SAFETY: `first` bytes fit behind `start`.
-        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, first) };
-        let rest = &bytes[first..];
-        // SAFETY: the rest is shorter than the ring.
-        unsafe { ptr::copy_nonoverlapping(rest.as_ptr(), self.at.cast::<u8>(), rest.len()) };
-    }
-
-    /// Appends `len` bytes of the words from `place` on to `to`.
-    ///
-    /// # Safety
-    ///
-    /// As [`write_bytes`](Self::write_bytes).
-    #[inline]
-    pub(crate) unsafe fn read_bytes(&self, place: u64, len: usize, to: &mut Bytes) {
-        let start = (place & self.mask) as usize;
-        let room = (self.words() as usize - start) * 8;
-        // SAFETY: within the ring.
-        let from = unsafe { self.at.add(start) }.cast::<u8>();
-        let first = len.min(room);
-        // SAFETY: `first` bytes lie behind `start`.
-        to.extend_from_slice(unsafe { std::slice::from_raw_parts(from, first) });
-        if first < len {
-            // SAFETY: the rest is shorter than the ring.
-            to.extend_from_slice(unsafe {
-                std::slice::from_raw_parts(self.at.cast::<u8>(), len - first)
-            });
-        }
-    }
 }
 
 /// What a frame holds.

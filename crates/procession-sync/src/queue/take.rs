@@ -5,11 +5,7 @@
 //! Reads between `head` and `tail`, under the consumers' lock.
 #![allow(unsafe_code, reason = "reads frames in shared memory")]
 
-use std::time::Instant;
-
-use procession_primitives::BlockId;
-
-use crate::primitive::{Family, Holder, News, Ordering};
+use crate::primitive::{BlockId, Family, Holder, Instant, News, Ordering};
 use crate::queue::core::{Bytes, Core, Nothing, Patience, Sleeper, Taken, look};
 use crate::queue::encode::Large;
 use crate::queue::end::{give_up, rouse};
