@@ -81,7 +81,7 @@ impl Core {
         let owes = sleeper.owes;
         let leave = || {
             if owes {
-                end.pass_on(flag, || !self.is_full());
+                end.pass_on(flag, || self.may_put());
             }
             end.unlock(me);
         };
@@ -147,10 +147,15 @@ impl Core {
             let (me, state) = (family.holder(), self.state());
             self.lock_producers(family, me, None);
             state.producers.end.get_up(since);
-            let ready = || !self.is_full();
+            let ready = || self.may_put();
             state.producers.end.pass_on(&state.head.sleepers, ready);
             state.producers.end.unlock(me);
         }
+    }
+
+    /// Whether another one that sleeps here has something to wake up for.
+    fn may_put(&self) -> bool {
+        !self.is_full() || self.is_closed()
     }
 
     /// Takes the producers' lock, and repairs what a dead one left. False when `deadline` passed

@@ -79,7 +79,7 @@ impl Core {
         let owes = sleeper.owes;
         let leave = |head: Position| {
             if owes {
-                end.pass_on(flag, || state.tail.get() != head);
+                end.pass_on(flag, || self.may_take(head));
             }
             end.unlock(me);
         };
@@ -139,10 +139,15 @@ impl Core {
             self.lock_consumers(family, me, None);
             state.consumers.end.get_up(since);
             let head = state.head.get();
-            let ready = || state.tail.get() != head;
+            let ready = || self.may_take(head);
             state.consumers.end.pass_on(&state.tail.sleepers, ready);
             state.consumers.end.unlock(me);
         }
+    }
+
+    /// Whether another one that sleeps here has something to wake up for.
+    fn may_take(&self, head: Position) -> bool {
+        self.state().tail.get() != head || self.is_closed()
     }
 
     /// Takes the consumers' lock, as [`lock_producers`](Self::lock_producers).
