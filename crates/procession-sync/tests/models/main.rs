@@ -18,7 +18,10 @@ mod monitor;
 mod raw_lock;
 
 mod futex;
+mod handle;
+mod object;
 mod primitive;
+mod queue;
 mod scene;
 
 mod lock_models;

@@ -13,10 +13,12 @@ use loom::sync::atomic as inner;
 use crate::futex::{Futex, Until};
 use crate::scene::{self, Fault, ME};
 
-pub(crate) use procession_primitives::{Holder, MemberId, News};
+pub(crate) use crate::object::{Block, Object};
+pub(crate) use procession_primitives::{BlockId, Holder, MemberId, News, ObjectError};
 pub(crate) use std::sync::atomic::Ordering;
 
 pub(crate) const SPINS: u32 = 0;
+pub(crate) const LOOKS: u32 = 0;
 
 pub(crate) fn pause() {}
 
@@ -43,7 +45,7 @@ macro_rules! atomic {
             #[track_caller]
             pub(crate) fn store(&self, value: $value, order: Ordering) {
                 if scene::step() {
-                    self.0.store(value, order);
+                    self.0.store(value, falsify_store(order));
                 }
             }
 
@@ -110,6 +112,13 @@ fn falsify(current: u64, new: u64, order: Ordering) -> Option<(u64, Ordering)> {
         Fault::ReleasesRelaxed if order == Ordering::Release => Some((new, Ordering::Relaxed)),
         _ => Some((new, order)),
     }
+}
+
+fn falsify_store(order: Ordering) -> Ordering {
+    if scene::fault() == Fault::CommitsRelaxed {
+        return Ordering::Relaxed;
+    }
+    order
 }
 
 /// A time: 0, or 1 when all deadlines are over. Short sleeps end when they like.

@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     GivesUpUnmarked,
     /// The lock is let go of without Release.
     ReleasesRelaxed,
+    /// What is written is committed without Release.
+    CommitsRelaxed,
     /// Whoever hands the lock over does not notice that nobody sleeps.
     CountsNoWakes,
     /// There is no full barrier between a store and a load of different words.
