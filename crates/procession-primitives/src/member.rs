@@ -165,6 +165,14 @@ impl MemberCell {
         (self.generation.load(Ordering::Acquire) ^ generation) & 0x7fff_ffff == 0
     }
 
+    /// Whether the member of `generation`, which takes no part any more, was killed or failed. Of
+    /// one that nobody remembers that is assumed.
+    pub(crate) fn crashed(&self, generation: u32) -> bool {
+        !self.generation_is(generation)
+            || self.has(FLAG_LEFT)
+            || !ExitStatus::from_word(self.status.load(Ordering::Relaxed)).success()
+    }
+
     pub(crate) fn parent_id(&self) -> MemberId {
         let slot = self.parent.load(Ordering::Relaxed);
         MemberId::new(slot, self.parent_generation.load(Ordering::Relaxed))
@@ -282,8 +290,9 @@ impl Family {
             .member_cell(parent)
             .is_some_and(MemberCell::is_alive);
         self.arena().settle_heap(slot, kept.filter(|_| heir));
-        let swept = self.sweep_for(slot);
+        // Before the sweep, which may ask how it ended.
         cell.status.store(status.to_word(), Ordering::Relaxed);
+        let swept = self.sweep_for(slot);
         // Release: whoever sees it dead sees all that was settled.
         cell.state.store(SETTLED, Ordering::Release);
         if !swept {

@@ -9,15 +9,17 @@
 )]
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use procession_primitives::{CodeAddress, Kind, MemberId, MemberState, Object, ObjectError};
+use procession_primitives::{CodeAddress, Kind, Object};
 
 use crate::handle::{self, CreateError, deadline_after, kinds, shared_state};
 use crate::monitor::{Attempt, Inside, Monitor};
 use crate::primitive::{AtomicU32, AtomicU64, Family, Ordering};
 use crate::tally::Tally;
+
+/// Barriers hear of the crash of those that have a handle.
+const KIND: Kind = Kind::new(kinds::BARRIER).counting_crashes();
 
 /// Parties arrive.
 const FILLING: u32 = 0;
@@ -37,7 +39,7 @@ const BROKEN: u32 = 4;
 /// | `inside` | by member, those that have arrived and not left: the truth | they |
 /// | `count` | how many are inside: derived | whoever changes `inside` |
 /// | `actor` | the member that runs the action | it |
-/// | `users` | by member, its handles: whose crash breaks the barrier | they |
+/// | `crashes` | how many crashes of processes that had a handle are dealt with | whoever repairs |
 #[repr(C)]
 #[derive(Debug)]
 struct State {
@@ -45,12 +47,11 @@ struct State {
     phase: AtomicU32,
     parties: AtomicU32,
     count: AtomicU32,
-    pad: AtomicU32,
+    crashes: AtomicU32,
     timeout: AtomicU64,
     actor: AtomicU64,
     action: [AtomicU64; 2],
     inside: Tally,
-    users: Tally,
 }
 
 shared_state!(State);
@@ -82,11 +83,7 @@ shared_state!(State);
 #[derive(Clone)]
 pub struct Barrier {
     object: Object,
-    user: Arc<User>,
 }
-
-/// This process's entry among those whose crash breaks the barrier.
-struct User(Object);
 
 /// The barrier is of no use at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,19 +137,19 @@ impl<'a> Core<'a> {
     fn repair(&self, inside: &Inside<'_>) {
         let (state, family) = (self.state, inside.family);
         let filling = matches!(self.phase(), FILLING | ACTING);
-        let mut broken = false;
         // The phase is settled before the traces of the dead are gone.
         state.inside.clear_dead(self.object, family, |_, _| {
-            broken = true;
             if filling {
                 self.set_phase(inside, BROKEN);
             }
         });
-        state.users.clear_dead(self.object, family, |member, _| {
-            if filling && crashed(family, member) {
+        let crashes = self.object.crashes();
+        if crashes != state.crashes.load(Ordering::Relaxed) {
+            if filling {
                 self.set_phase(inside, BROKEN);
             }
-        });
+            state.crashes.store(crashes, Ordering::Release);
+        }
         let actor = Tally::member(state.actor.load(Ordering::Relaxed));
         if self.phase() == ACTING && actor.is_none_or(|actor| !family.is_alive(actor)) {
             self.set_phase(inside, BROKEN);
@@ -329,14 +326,6 @@ fn run_action(words: [u64; 2]) {
     }
 }
 
-/// Whether a dead member was killed or failed. Of one that nobody remembers that is assumed.
-fn crashed(family: &Family, member: MemberId) -> bool {
-    match family.member_state(member) {
-        MemberState::Exited(status) => !status.success(),
-        _ => true,
-    }
-}
-
 impl Barrier {
     /// Makes a barrier for `parties` threads.
     ///
@@ -381,7 +370,7 @@ impl Barrier {
         if parties == 0 {
             return Err(CreateError::Invalid("a barrier needs at least one party"));
         }
-        let (object, _) = handle::create::<State>(Kind::new(kinds::BARRIER))?;
+        let (object, _) = handle::create::<State>(KIND)?;
         let state = Core::of(&object).state;
         state.parties.store(parties, Ordering::Relaxed);
         let nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
@@ -389,22 +378,10 @@ impl Barrier {
         for (word, value) in state.action.iter().zip(action) {
             word.store(value, Ordering::Relaxed);
         }
-        Ok(Self::from_object(object)?)
-    }
-
-    fn from_object(object: Object) -> Result<Barrier, ObjectError> {
-        let family = object.family().ok_or(ObjectError::Foreign)?;
-        let core = Core::of(&object);
-        let inside = core.enter(family);
-        let users = core.state.users.of(&object, family, family.me())?;
-        users.store(users.load(Ordering::Relaxed) + 1, Ordering::Release);
-        drop(inside);
-        let user = Arc::new(User(object.clone()));
-        Ok(Barrier { object, user })
+        Ok(Barrier { object })
     }
 
     fn core(&self) -> Core<'_> {
-        debug_assert_eq!(self.user.0, self.object);
         Core::of(&self.object)
     }
 
@@ -515,20 +492,6 @@ impl Barrier {
     }
 }
 
-impl Drop for User {
-    fn drop(&mut self) {
-        let Some(family) = self.0.family() else {
-            return;
-        };
-        let core = Core::of(&self.0);
-        let _inside = core.enter(family);
-        if let Ok(users) = core.state.users.of(&self.0, family, family.me()) {
-            let mine = users.load(Ordering::Relaxed).saturating_sub(1);
-            users.store(mine, Ordering::Release);
-        }
-    }
-}
-
 impl PartialEq for Barrier {
     /// Whether both are handles of one object.
     fn eq(&self, other: &Self) -> bool {
@@ -546,8 +509,7 @@ impl serde::Serialize for Barrier {
 
 impl<'de> serde::Deserialize<'de> for Barrier {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let object = Object::deserialize_as(Kind::new(kinds::BARRIER), deserializer)?;
-        Self::from_object(object).map_err(serde::de::Error::custom)
+        Object::deserialize_as(KIND, deserializer).map(|object| Barrier { object })
     }
 }
 

@@ -34,7 +34,7 @@ const FLAGS: u64 = WAITERS | RESERVED;
 const TURN: u32 = 1000;
 
 /// How long others respect a reservation, should nobody make use of it.
-const PATIENCE: Duration = Duration::from_millis(2);
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// A lock in shared memory; all zeros is free.
 #[repr(C)]

@@ -114,11 +114,14 @@ fn uncollected_values_leave_nothing() {
         0..200,
     );
     assert!(failing.is_err());
-    // What was still running is swept up by the next calls.
-    for _ in 0..10 {
+    // What was still running is swept up by later calls.
+    eventually("the objects are gone", || {
         pool.map(|n: u32| n, 0..10).unwrap();
-    }
-    gone(before);
+        match objects() {
+            found if found == before => Ok(()),
+            found => Err(format!("{found} instead of {before}")),
+        }
+    });
 }
 
 fn parts_are_worked_on_in_place() {

@@ -91,6 +91,7 @@ pub struct Kind {
     number: u32,
     type_tag: u64,
     announced: bool,
+    counts_crashes: bool,
 }
 
 impl Kind {
@@ -101,7 +102,16 @@ impl Kind {
             number,
             type_tag: 0,
             announced: false,
+            counts_crashes: false,
         }
+    }
+
+    /// The same, of which it is counted how many of those that kept an object were killed or
+    /// failed: see [`Object::crashes`].
+    #[must_use]
+    pub const fn counting_crashes(mut self) -> Kind {
+        self.counts_crashes = true;
+        self
     }
 
     /// The same, of which the family has news when all but one have let go of an object: for
@@ -126,6 +136,7 @@ impl Kind {
             number,
             type_tag,
             announced: false,
+            counts_crashes: false,
         }
     }
 }
@@ -374,6 +385,13 @@ impl Object {
             Keeper::Block(_) => None,
         });
         members.collect()
+    }
+
+    /// How many members were killed, or ended with an exit code other than 0, while they kept the
+    /// object; only for a kind that counts them. Changes with news of the death.
+    #[must_use]
+    pub fn crashes(&self) -> u32 {
+        self.0.slot.crashes()
     }
 
     /// A word for all handles of this process, 0 at first.

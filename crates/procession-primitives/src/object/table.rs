@@ -39,6 +39,9 @@ pub(super) const SLOT_BITS: u32 = 9;
 pub(super) const HAS_BLOCKS: u32 = 1;
 /// The family is told when all but one have let go of it.
 const ANNOUNCED: u32 = 2;
+/// The bits above `CRASHES` count members that kept it and were killed or failed.
+const COUNTS_CRASHES: u32 = 8;
+const CRASHES: u32 = 8;
 /// Somebody besides its maker kept it.
 const WAS_SHARED: u32 = 4;
 
@@ -92,6 +95,11 @@ impl Slot {
         arena.tag(id.unit()).store(number, Ordering::Release);
         arena.set_owner(id, OBJECTS);
         id
+    }
+
+    /// How many members that kept it were killed or failed; wraps at 2^24.
+    pub(super) fn crashes(&self) -> u32 {
+        self.flags.load(Ordering::Relaxed) >> CRASHES
     }
 
     pub(super) fn was_shared(&self) -> bool {
@@ -211,7 +219,10 @@ impl<'a> Table<'a> {
         };
         bytes.ok_or(refused)?.fill(0);
         slot.kind.store(kind.number, Ordering::Relaxed);
-        let flags = if kind.announced { ANNOUNCED } else { 0 };
+        let mut flags = if kind.announced { ANNOUNCED } else { 0 };
+        if kind.counts_crashes {
+            flags |= COUNTS_CRASHES;
+        }
         slot.flags.store(flags, Ordering::Relaxed);
         slot.type_tag.store(kind.type_tag, Ordering::Relaxed);
         slot.more.store(0, Ordering::Relaxed);
@@ -376,6 +387,8 @@ impl<'a> Table<'a> {
             if found.is_alive(self.arena, leaving) {
                 kept += 1;
             } else {
+                self.count_crash(slot, found);
+                // Release: a crash is rather counted twice than not.
                 keeper.store(0, Ordering::Release);
                 gone = true;
             }
@@ -395,6 +408,23 @@ impl<'a> Table<'a> {
         // Release: the commit, after the blocks.
         slot.id.store(0, Ordering::Release);
         self.count_freed(place);
+    }
+
+    fn count_crash(&self, slot: &Slot, keeper: Keeper) {
+        if slot.flags.load(Ordering::Relaxed) & COUNTS_CRASHES == 0 {
+            return;
+        }
+        let crashed = match keeper {
+            Keeper::Member(member) => {
+                let cell = self.arena.member(member.slot());
+                cell.is_some_and(|cell| cell.crashed(member.generation()))
+            }
+            Keeper::Block(_) => false,
+        };
+        if crashed {
+            slot.flags.fetch_add(1 << CRASHES, Ordering::Relaxed);
+            self.announce.set(true);
+        }
     }
 
     fn count_keep(&self, slot: u32, by: i32) {

@@ -8,8 +8,8 @@
 
 use crate::handle::shared_state;
 use crate::primitive::{
-    AtomicU32, AtomicU64, BlockId, Instant, LOOKS, News, Object, ObjectError, Ordering, full_fence,
-    pause, wake,
+    AtomicU32, AtomicU64, BlockId, Family, Instant, LOOKS, News, Object, ObjectError, Ordering,
+    full_fence, pause, wake,
 };
 use crate::queue::encode::Large;
 use crate::queue::memory::Memory;
@@ -182,6 +182,18 @@ impl Core {
             return 0;
         }
         put.saturating_sub(self.state().consumers.ext_taken.load(Ordering::Relaxed))
+    }
+
+    /// Frees the block of a message that is lost with a dead process, and what it carries.
+    #[cold]
+    pub(crate) fn free_lost(&self, family: &'static Family, id: BlockId) {
+        // As one that carries handles: what only they kept is swept up, and those told who wait.
+        match self.object.part(family, id, true) {
+            Some(block) => drop(block),
+            // The dead one was about to make it its own, or had freed it.
+            // SAFETY: no frame names it.
+            None => unsafe { self.object.free_part(id) },
+        }
     }
 
     pub(crate) fn close(&self) -> Result<(), ObjectError> {

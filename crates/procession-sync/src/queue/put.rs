@@ -169,20 +169,19 @@ impl Core {
     ) -> bool {
         let taken = self.state().producers.end.lock(family, me, deadline);
         if taken == Some(raw_lock::Taken::FromDead) {
-            self.repair_producers();
+            self.repair_producers(family);
         }
         taken.is_some()
     }
 
     #[cold]
-    fn repair_producers(&self) {
+    fn repair_producers(&self, family: &'static Family) {
         let (state, producers) = (self.state(), &self.state().producers);
         if let Some(block) = BlockId::from_word(producers.pending.load(Ordering::Relaxed)) {
             let at = Position::from_word(producers.pending_at.load(Ordering::Relaxed));
             if state.tail.get() == at {
                 // Not committed. The block is the dead one's, or ours to free.
-                // SAFETY: no frame names it.
-                unsafe { self.object.free_part(block) };
+                self.free_lost(family, block);
             } else {
                 let put = producers.ext_pending.load(Ordering::Relaxed);
                 producers.ext_put.store(put, Ordering::Relaxed);

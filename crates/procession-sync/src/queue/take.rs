@@ -160,20 +160,19 @@ impl Core {
     ) -> bool {
         let taken = self.state().consumers.end.lock(family, me, deadline);
         if taken == Some(raw_lock::Taken::FromDead) {
-            self.repair_consumers();
+            self.repair_consumers(family);
         }
         taken.is_some()
     }
 
     #[cold]
-    fn repair_consumers(&self) {
+    fn repair_consumers(&self, family: &'static Family) {
         let (state, consumers) = (self.state(), &self.state().consumers);
         if let Some(block) = BlockId::from_word(consumers.taking.load(Ordering::Relaxed)) {
             let at = Position::from_word(consumers.taking_at.load(Ordering::Relaxed));
             if state.head.get() != at {
                 // Taken by one that died with it.
-                // SAFETY: no frame names it any more.
-                unsafe { self.object.free_part(block) };
+                self.free_lost(family, block);
                 let taken = consumers.ext_taking.load(Ordering::Relaxed);
                 consumers.ext_taken.store(taken, Ordering::Relaxed);
             }

@@ -12,22 +12,15 @@ use crate::barrier;
 use crate::support::{await_sleep, await_waits, kill, report_and_hang, start, word};
 
 pub(crate) fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = cases![barrier:
+    cases![barrier:
         barrier_s18, wait_return_s19, action_s20, abort_s21, reset_s22, abort_and_reset_s23,
         timeout_s24, default_timeout_s25, single_thread_s26, thousand_s27, panic_in_the_action,
         killed_at_the_barrier, killed_on_the_way_to_it, killed_before_anybody_waits,
-        killed_in_the_action, successful_end_breaks_nothing,
+        killed_in_a_fork_on_the_way_to_it, killed_in_the_action, successful_end_breaks_nothing,
         death_after_passing, stopped_party_times_out, exec_of_a_party, action_among_threads,
         reset_of_an_empty_one, more_parties_than_places, text,
     ]
-    .into();
-    // The fork is not among those whose death breaks the barrier: it was not sent the handle.
-    let fork = Case::new(
-        "barrier::killed_in_a_fork_on_the_way_to_it",
-        killed_in_a_fork_on_the_way_to_it,
-    );
-    cases.push(fork.ignored());
-    cases
+    .into()
 }
 
 const SHORT: Duration = Duration::from_millis(20);
@@ -281,7 +274,7 @@ fn killed_before_anybody_waits() {
 }
 
 /// The fork has the barrier in its memory, without having been sent it.
-fn killed_in_a_fork_on_the_way_to_it() {
+pub(crate) fn killed_in_a_fork_on_the_way_to_it() {
     let (barrier, there) = (Barrier::new(2).unwrap(), word());
     let child = Process::builder().fork(|| {
         ledger::set(there, 1);

@@ -284,6 +284,8 @@ impl Stage {
             }
         }
         assert!(queue.is_empty() && !queue.is_full());
+        // Its own three.
+        await_objects("handles in lost messages are forgotten", objects + 3);
         drop((queue, sides));
         await_objects("the objects are freed", objects);
     }
