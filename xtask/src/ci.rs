@@ -4,23 +4,22 @@ use std::time::Instant;
 
 use crate::args::Args;
 use crate::step::{self, cargo, seconds};
-use crate::{Command, Failure, Outcome, examples, loom, test, tidy};
+use crate::{Command, Failure, Outcome, examples, test, tidy};
 
 pub(crate) const COMMAND: Command = Command {
     name: "ci",
     arguments: "",
-    summary: "test, old kernels, async, loom, fmt, clippy, doc, tidy, examples; stops at a failure",
+    summary: "test, old kernels, async, fmt, clippy, doc, tidy, examples; stops at a failure",
     run,
 };
 
 /// A name and what it does.
 type Step = (&'static str, fn() -> Outcome);
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 8] = [
     ("test", || (test::COMMAND.run)(Args::new([]))),
     ("old kernels", old_kernels),
     ("async", with_async),
-    ("loom", || (loom::COMMAND.run)(Args::new([]))),
     ("fmt", || {
         Ok(step::run(&mut cargo(&["fmt", "--all", "--check"]))?)
     }),

@@ -6,7 +6,6 @@ mod ci;
 mod estimates;
 mod examples;
 mod layer;
-mod loom;
 mod manifest;
 mod source;
 mod step;
@@ -19,14 +18,13 @@ use std::process::ExitCode;
 
 use crate::args::Args;
 
-const COMMANDS: [Command; 7] = [
+const COMMANDS: [Command; 6] = [
     test::COMMAND,
     examples::COMMAND,
     bench::COMMAND,
     tidy::COMMAND,
     ci::COMMAND,
     storm::COMMAND,
-    loom::COMMAND,
 ];
 
 /// One line of the list, and what it runs.

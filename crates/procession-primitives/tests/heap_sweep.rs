@@ -2,7 +2,7 @@
 //!
 //! The victim is stepped with `ptrace` through an allocation, a growth, a second allocation and
 //! two frees, and killed after `k` instructions, for many `k`. Afterwards the heap must be whole,
-//! nothing of the victim's may be left in it, and it must go on serving. `HEAP_SWEEP_STRIDE=1`
+//! nothing of the victim's may be left in it, and it must go on serving. `SWEEP_STRIDE=1`
 //! kills at every instruction.
 
 use procession_primitives::{Block, Family, Process};
@@ -35,7 +35,7 @@ fn victim(tracer: u32) {
 
 #[test]
 fn the_heap_survives_a_kill_at_any_instruction() {
-    let stride = std::env::var("HEAP_SWEEP_STRIDE")
+    let stride = std::env::var("SWEEP_STRIDE")
         .ok()
         .and_then(|s| s.parse().ok());
     let family = Family::current().expect("a family");

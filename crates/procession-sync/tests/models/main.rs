@@ -4,8 +4,8 @@
 //! What runs is the shipped code of the files below. Only what it stands on is modelled: this
 //! crate has a [`primitive`] of its own, with loom's atomics, a family, and a futex.
 //!
-//! A part of the test command. `cargo xtask loom` runs it with optimisation, and with as many
-//! preemptions as one likes.
+//! A part of the test command. `cargo xtask storm --only models` runs it with optimisation, and with
+//! as many preemptions as one likes.
 #![allow(dead_code, reason = "the models do not use all of the shipped files")]
 #![allow(
     clippy::reversed_empty_ranges,

@@ -1,8 +1,8 @@
 //! SIGKILL at chosen instructions of every primitive: a victim goes step by step and is killed,
 //! survivors must be able to go on, and what they find must be possible.
 //!
-//! By default fifty kills or so for each, densest at the beginning. `SYNC_SWEEP_STRIDE=1` kills
-//! at every instruction, `SYNC_SWEEP_STRIDE=n` at every n-th.
+//! By default fifty kills or so for each, densest at the beginning. `SWEEP_STRIDE=1` kills
+//! at every instruction, `SWEEP_STRIDE=n` at every n-th.
 
 mod locks;
 mod meetings;
@@ -27,7 +27,7 @@ struct Sweep<R> {
 const SLICES: u64 = 20;
 
 fn stride() -> Option<u64> {
-    std::env::var("SYNC_SWEEP_STRIDE").ok()?.parse().ok()
+    std::env::var("SWEEP_STRIDE").ok()?.parse().ok()
 }
 
 /// The cases of a sweep; `make` makes what all victims of a case share.
