@@ -2,8 +2,8 @@
 //!
 //! A victim is stepped through one call and killed; then the queue must hold all that it did, with
 //! or without the call, its waiters must come back, and it must go on serving. By default some
-//! thirty kills for each call, most at the beginning and never twice the same;
-//! `QUEUE_SWEEP_PARTS=16` kills at every instruction, in as many cases each (for a release build).
+//! fifteen kills for each call, most at the beginning and never twice the same;
+//! `QUEUE_SWEEP_PARTS=100` kills at every instruction, in as many cases each (for a release build).
 
 mod item;
 mod scene;
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 /// Where to kill next, after `steps` instructions were tried: as part `part` of `parts`.
 fn next(part: Option<(u64, u64)>) -> impl FnMut(u64) -> u64 {
     move |steps| match part {
-        None => steps + 1 + dice(steps + 300),
+        None => steps + 1 + dice(steps * 2 / 3 + 150),
         Some((first, _)) if steps < first => first,
         Some((_, parts)) => steps + parts,
     }

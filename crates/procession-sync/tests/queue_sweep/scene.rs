@@ -344,7 +344,7 @@ fn run(scene: Scene, part: Option<(u64, u64)>) {
         Effect::Closes => 1,
     };
     assert_eq!(all, expected);
-    assert!(swept.kills > 10, "the victim was stepped");
+    assert!(swept.kills > 4, "the victim was stepped");
     println!(
         "  ({} kills among {} instructions)",
         swept.kills, swept.steps
