@@ -189,7 +189,7 @@ impl Core {
     pub(crate) fn free_lost(&self, family: &'static Family, id: BlockId) {
         // As one that carries handles: what only they kept is swept up, and those told who wait.
         match self.object.part(family, id, true) {
-            Some(block) => drop(block),
+            Some(_block) => {}
             // The dead one was about to make it its own, or had freed it.
             // SAFETY: no frame names it.
             None => unsafe { self.object.free_part(id) },

@@ -56,7 +56,7 @@ fn task_done_q05() {
     tasks.close().unwrap();
     workers
         .into_iter()
-        .for_each(|worker| _ = worker.join().unwrap());
+        .for_each(|worker| worker.join().unwrap());
     tasks.join().unwrap();
 }
 

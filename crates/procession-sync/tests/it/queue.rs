@@ -398,8 +398,8 @@ fn close_wakes_all() {
         start(|queue: Queue<u32>| queue.close().unwrap(), full.clone())
             .join()
             .unwrap();
-        let ended = processes.into_iter().chain(others);
-        assert!(ended.map(|one| one.join().unwrap()).all(|told| told));
+        let mut ended = processes.into_iter().chain(others);
+        assert!(ended.all(|one| one.join().unwrap()));
         assert!(
             threads
                 .map(|one| one.join().unwrap())
