@@ -16,8 +16,11 @@ mod lifetimes;
 mod lock;
 mod once;
 mod queue;
+mod queue_close;
 mod queue_death;
 mod queue_ends;
+mod queue_ends_sent;
+mod queue_memory;
 mod queue_messages;
 mod rwlock;
 mod semaphore;
@@ -55,8 +58,11 @@ fn main() -> ExitCode {
     #[cfg(feature = "async")]
     cases.extend(futures::cases());
     cases.extend(queue::cases());
+    cases.extend(queue_close::cases());
     cases.extend(queue_messages::cases());
+    cases.extend(queue_memory::cases());
     cases.extend(queue_ends::cases());
+    cases.extend(queue_ends_sent::cases());
     cases.extend(queue_death::cases());
     cases.extend(joinable::cases());
     cases.push(Case::new("storm::five_seconds", || support::storm::blow(5)));
