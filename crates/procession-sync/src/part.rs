@@ -121,6 +121,27 @@ impl<T: Plain> Part<T> {
         Ok(part)
     }
 
+    /// `len` elements with whatever was there before: for what is written over anyway. Quicker than
+    /// [`new`](Self::new), which has to see to zeros.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn with_leftovers(len: usize) -> Result<Part<T>, CreateError> {
+        let family = Family::current()?;
+        let object = Object::create(family, kind::<T>(), size_of::<State>())?;
+        let bytes = len
+            .checked_mul(size_of::<T>())
+            .ok_or(CreateError::Invalid("more bytes than there can be"))?;
+        let block = object.adopt(Block::new(family, bytes)?);
+        // SAFETY: just made with room for it.
+        let state = unsafe { object.get::<State>() };
+        state.block.store(block.to_word(), Ordering::Relaxed);
+        state.len.store(len as u64, Ordering::Relaxed);
+        let data = Data::open(&object, size_of::<State>(), block.to_word(), len as u64)?;
+        Ok(Part::owned(family, object, None, data))
+    }
+
     /// A copy of `elements`.
     ///
     /// # Errors

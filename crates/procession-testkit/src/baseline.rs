@@ -108,7 +108,12 @@ impl Baseline {
         }
         let before = self.heap_units.get();
         if heap != before {
-            return Err(format!("{heap} heap units, {before} before"));
+            let family = Family::current().map_err(|error| error.to_string())?;
+            let blocks = family.arena().heap_text(family);
+            let objects = family.object_text();
+            return Err(format!(
+                "{heap} heap units, {before} before: {blocks:#?} {objects:#?}"
+            ));
         }
         let left = segments::left(&self.segments.borrow(), &[me, supervisor]);
         if !left.is_empty() {

@@ -52,6 +52,9 @@ impl BlockId {
     }
 }
 
+/// Blocks of up to this many bytes are filled with 0 rather than given back for pages of 0.
+const FILLED: usize = 256 << 10;
+
 /// Shared memory that belongs to this process: whoever dies with a block gives it back.
 ///
 /// # Drop
@@ -91,18 +94,21 @@ impl Block {
     ///
     /// [`OutOfMemory`]: neither arena nor machine has that much left.
     pub fn new(family: &'static Family, bytes: usize) -> Result<Block, OutOfMemory> {
-        let (id, len) = family.arena().take_run(family, bytes)?;
+        let (id, len, _) = family.arena().take_run(family, bytes)?;
         Ok(Self::at(family, id, len))
     }
 
-    /// Allocates at least `bytes` bytes that are 0. Touches no memory: that comes with the first use.
+    /// Allocates at least `bytes` bytes that are 0. Of large blocks no memory is touched: that
+    /// comes with the first use.
     ///
     /// # Errors
     ///
     /// As [`new`](Self::new).
     pub fn zeroed(family: &'static Family, bytes: usize) -> Result<Block, OutOfMemory> {
-        let mut block = Self::new(family, bytes)?;
-        if !family.arena().drop_pages(block.id, block.len) {
+        let (id, len, fresh) = family.arena().take_run(family, bytes)?;
+        let mut block = Self::at(family, id, len);
+        // Giving pages back costs as much as filling many of them.
+        if !fresh && (len <= FILLED || !family.arena().drop_pages(id, len)) {
             block.bytes_mut().fill(0);
         }
         Ok(block)

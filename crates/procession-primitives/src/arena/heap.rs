@@ -149,12 +149,13 @@ impl Arena {
             .store(run.to_word(), Ordering::Release);
     }
 
-    /// Takes a run of at least `bytes` bytes for the calling member.
+    /// Takes a run of at least `bytes` bytes for the calling member. Its length, and whether it was
+    /// never used before, so that its memory is all 0.
     pub(super) fn take_run(
         &self,
         family: &Family,
         bytes: usize,
-    ) -> Result<(BlockId, usize), OutOfMemory> {
+    ) -> Result<(BlockId, usize, bool), OutOfMemory> {
         let refused = OutOfMemory { bytes };
         let units = units_for(bytes).ok_or(refused)?;
         if !family.is_present() || exceeds_memory(bytes) {
@@ -180,7 +181,10 @@ impl Arena {
             // settles its owner sees the word.
             heap.end.store(end + units, Ordering::Release);
         }
-        Ok((BlockId::new(unit, generation), units as usize * UNIT))
+        // The end never comes back. One that was killed before it moved the end has used nothing.
+        let fresh = unit == end;
+        let id = BlockId::new(unit, generation);
+        Ok((id, units as usize * UNIT, fresh))
     }
 
     /// The first free run of at least `units`, cut to size.
@@ -442,6 +446,36 @@ impl Arena {
             whole: unit == end
                 && (start_is_head || first_free > heap.first_free.load(Ordering::Relaxed)),
         }
+    }
+
+    /// The blocks that are in use, one text each: for people who look for a leak.
+    #[must_use]
+    pub fn heap_text(&self, family: &Family) -> Vec<String> {
+        let heap = &self.header().heap.0;
+        let _held = heap.lock.acquire(family);
+        let end = heap.end.load(Ordering::Relaxed);
+        let (mut unit, mut texts) = (0, Vec::new());
+        while unit < end {
+            let run = self.run(unit);
+            let tag = self.tag(unit).load(Ordering::Relaxed);
+            match run.owner {
+                Some(member::OBJECTS) if tag == object::PAGE => {
+                    texts.push(format!("unit {unit}: a page of objects"));
+                }
+                Some(member::OBJECTS) => {
+                    texts.push(format!("unit {unit}: {} units of object {tag}", run.units))
+                }
+                Some(slot) => {
+                    texts.push(format!(
+                        "unit {unit}: {} units of slot {slot}, tag {tag:x}",
+                        run.units
+                    ));
+                }
+                None => {}
+            }
+            unit += run.units.max(1);
+        }
+        texts
     }
 
     /// Units in use, and units that the heap spans: see [`heap_report`](Self::heap_report).

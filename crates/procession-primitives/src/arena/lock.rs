@@ -46,7 +46,8 @@ impl RawLock {
 
     /// Takes the lock if it is free.
     pub(crate) fn try_acquire(&self, family: &Family) -> Option<Held<'_>> {
-        self.take(family.me().slot() + 1).then_some(Held(self))
+        // Not `then_some`, which would make a guard, and drop it, of a lock that is not taken.
+        self.take(family.me().slot() + 1).then(|| Held(self))
     }
 
     #[cold]
@@ -113,3 +114,6 @@ impl Drop for Held<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

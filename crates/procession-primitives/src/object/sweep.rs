@@ -117,6 +117,26 @@ impl Family {
         used.sum()
     }
 
+    /// The objects and who keeps them, one text each: for people who look for a leak.
+    #[must_use]
+    pub fn object_text(&self) -> Vec<String> {
+        let table = Table::lock(self);
+        let mut texts = Vec::new();
+        for (number, page) in table.pages() {
+            let size = size_of_class(page.class.load(Ordering::Relaxed)).unwrap_or(UNIT);
+            let used = page.used.load(Ordering::Relaxed);
+            texts.push(format!("page {number} of {size} bytes: {used} used"));
+            for slot in 1..=slots_of(size) {
+                if let Some(slot) = table.slot(number << SLOT_BITS | slot)
+                    && slot.id.load(Ordering::Relaxed) != 0
+                {
+                    texts.push(format!("  {}", table.text_of(slot)));
+                }
+            }
+        }
+        texts
+    }
+
     /// The objects of `kind`: their numbers, and where they lie.
     pub(super) fn objects_of(&self, kind: u32) -> Vec<(ObjectId, u64)> {
         let table = Table::lock(self);

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicU64;
 use procession_primitives::{Block, Kind, Object, ObjectId};
 
 use super::core::{Core, State};
-use super::{Queue, RECEIVERS, SENDERS};
+use super::{Bell, Queue, RECEIVERS, SENDERS};
 use crate::handle::{self, CreateError, kinds};
 use crate::primitive::Ordering;
 
@@ -103,7 +103,7 @@ impl<T> QueueBuilder<T> {
             core: Core::new(object)?,
             senders,
             receivers,
-            item: PhantomData,
+            _bell: Bell::new(None),
         })
     }
 }

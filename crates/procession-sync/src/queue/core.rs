@@ -6,6 +6,8 @@
 //! read is between `head` and `tail`, each under the lock of its end.
 #![allow(unsafe_code, reason = "reaches frames in shared memory")]
 
+use std::time::Duration;
+
 use crate::handle::shared_state;
 use crate::primitive::{
     AtomicU32, AtomicU64, BlockId, Family, Instant, LOOKS, News, Object, ObjectError, Ordering,
@@ -89,9 +91,15 @@ pub(crate) struct Sleeper {
     /// It has been counted as asleep at some time: a wake-up may have come that was for another
     /// one, too.
     pub(crate) owes: bool,
+    /// Where the other end was when it last sent a wake-up on that was of no use to it.
+    pub(crate) sent_on_at: Option<u64>,
     /// It has looked for a while already.
     pub(crate) looked: bool,
 }
+
+/// How long those who do not wait wait for one that is at work, which as a rule takes a
+/// microsecond.
+const A_MOMENT: Duration = Duration::from_secs(1);
 
 /// How long to wait.
 #[derive(Debug, Clone, Copy)]
@@ -105,6 +113,31 @@ impl Patience {
         match self {
             Self::No => true,
             Self::Until(deadline) => deadline.is_some_and(|deadline| Instant::now() >= deadline),
+        }
+    }
+
+    /// What one says who has waited long enough to put.
+    pub(crate) fn refused(self) -> Refused {
+        match self {
+            Self::No => Refused::Full,
+            Self::Until(_) => Refused::TimedOut,
+        }
+    }
+
+    /// What one says who has waited long enough to take.
+    pub(crate) fn nothing(self) -> Nothing {
+        match self {
+            Self::No => Nothing::Empty,
+            Self::Until(_) => Nothing::TimedOut,
+        }
+    }
+
+    /// How long to wait for the lock of an end: always for a moment, as it is held for a moment.
+    #[inline]
+    pub(crate) fn for_lock(self) -> Option<Instant> {
+        match self {
+            Self::No => Some(Instant::now() + A_MOMENT),
+            Self::Until(deadline) => deadline,
         }
     }
 
@@ -200,7 +233,7 @@ impl Core {
         let family = self.object.family().ok_or(ObjectError::Foreign)?;
         let state = self.state();
         let me = family.holder();
-        self.lock_producers(family, me, None);
+        self.lock_producers(family, me, Patience::Until(None));
         // Release: whoever sees it closed sees all that was put.
         state.closed.store(1, Ordering::Release);
         state.producers.end.unlock(me);
@@ -227,6 +260,10 @@ pub(crate) fn next_frame<'a>(frames: &mut &'a [u8]) -> Option<&'a [u8]> {
 
 /// Looks whether something has `changed`, for about as long as a sleep and a wake-up take.
 pub(crate) fn look(mut changed: impl FnMut() -> bool) {
+    // Not at once: each look takes the word away from those who are about to change it.
+    for _ in 0..LOOKS.min(16) {
+        pause();
+    }
     for _ in 0..LOOKS {
         if changed() {
             return;

@@ -13,7 +13,8 @@
 //! again. So one wake-up serves a burst, and none is lost: a sleeper that gives up does the same,
 //! and one that is killed is a death, which wakes all.
 
-use crate::primitive::{AtomicU32, Family, Holder, Instant, News, Ordering, full_fence, wake};
+use crate::primitive::{AtomicU32, Family, Holder, News, Ordering, full_fence, wake};
+use crate::queue::core::Patience;
 use crate::raw_lock::{RawLock, Taken};
 
 /// The words that only those at this end use.
@@ -27,15 +28,13 @@ pub(crate) struct End {
 }
 
 impl End {
-    /// Takes the lock. How it was come by; `None` when `deadline` passed first.
+    /// Takes the lock. How it was come by; `None` when `patience` was over first.
     #[inline]
-    pub(crate) fn lock(
-        &self,
-        family: &Family,
-        me: Holder,
-        deadline: Option<Instant>,
-    ) -> Option<Taken> {
-        self.lock.acquire(family, me, deadline)
+    pub(crate) fn lock(&self, family: &Family, me: Holder, patience: Patience) -> Option<Taken> {
+        if self.lock.acquire_now(me) {
+            return Some(Taken::Free);
+        }
+        self.lock.acquire(family, me, patience.for_lock())
     }
 
     #[inline]

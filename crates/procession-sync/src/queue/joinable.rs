@@ -5,6 +5,7 @@
 //! Reaches the state of an object of its own kind.
 #![allow(unsafe_code, reason = "reaches the object's state")]
 
+use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
 
@@ -348,15 +349,23 @@ impl<T: Serialize> JoinableQueue<T> {
 
 impl<T: DeserializeOwned> JoinableQueue<T> {
     fn get_with(&self, patience: Patience) -> Result<T, GetError> {
+        /// A task whose decoding panics is nobody's to do, either.
+        struct Undone<'a, T>(&'a JoinableQueue<T>);
+        impl<T> Drop for Undone<'_, T> {
+            fn drop(&mut self) {
+                let _ = self.0.task_done();
+            }
+        }
         let queue = &self.queue;
+        let taken = Cell::new(None);
         let got = queue
             .core
             .get_value(&queue.receivers, patience, |count, head| {
-                self.note(count, head)
+                self.note(count, head);
+                taken.set(Some(Undone(self)));
             });
-        if matches!(got, Err(GetError::Decode(_))) {
-            // Nobody can do this one.
-            let _ = self.task_done();
+        if !matches!(got, Err(GetError::Decode(_))) {
+            std::mem::forget(taken.take());
         }
         got
     }

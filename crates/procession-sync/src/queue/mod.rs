@@ -1,4 +1,9 @@
 //! `Queue<T>`: messages between processes, in order, each received once.
+//!
+//! # Safety
+//!
+//! Names a word for longer than the handle that keeps it: the arena is never unmapped.
+#![allow(unsafe_code, reason = "names a word for longer than the handle")]
 
 #[cfg(feature = "async")]
 mod attempt;
@@ -28,11 +33,11 @@ pub use builder::QueueBuilder;
 pub use error::{GetError, PutError};
 pub use joinable::{JoinError, JoinableQueue, TaskDoneError};
 
-use self::core::{Core, Patience};
+use self::core::{Core, Patience, State};
 use self::values::name;
 use crate::error::Foreign;
 use crate::handle::{CreateError, deadline_after, kinds};
-use crate::primitive::Ordering;
+use crate::primitive::{AtomicU32, Ordering, wake};
 
 const SENDERS: Kind = Kind::new(kinds::SENDERS).announced();
 const RECEIVERS: Kind = Kind::new(kinds::RECEIVERS).announced();
@@ -85,21 +90,49 @@ pub struct Queue<T> {
     core: Core,
     senders: Object,
     receivers: Object,
-    item: PhantomData<fn(T) -> T>,
+    _bell: Bell<fn(T) -> T>,
 }
 
 /// A handle that puts into a [`Queue`].
 pub struct Sender<T> {
     core: Core,
     senders: Object,
-    item: PhantomData<fn(T)>,
+    _bell: Bell<fn(T)>,
 }
 
 /// A handle that takes out of a [`Queue`].
 pub struct Receiver<T> {
     core: Core,
     receivers: Object,
-    item: PhantomData<fn() -> T>,
+    _bell: Bell<fn() -> T>,
+}
+
+/// The last field of a handle for one side: when the handle counts no more, those who wait at the
+/// other side look again who is left. Of other processes there is news; this is for the threads of
+/// this one.
+struct Bell<T> {
+    flag: Option<&'static AtomicU32>,
+    item: PhantomData<T>,
+}
+
+impl<T> Bell<T> {
+    /// One that wakes those who sleep on `flag`, or nobody.
+    fn new(flag: Option<&AtomicU32>) -> Bell<T> {
+        Bell {
+            // SAFETY: the arena is never unmapped. The object may be gone when the bell rings: a
+            // wake-up that comes for nothing is harmless.
+            flag: flag.map(|flag| unsafe { &*std::ptr::from_ref(flag) }),
+            item: PhantomData,
+        }
+    }
+}
+
+impl<T> Drop for Bell<T> {
+    fn drop(&mut self) {
+        if let Some(flag) = self.flag {
+            wake(flag, u32::MAX);
+        }
+    }
 }
 
 impl<T> Queue<T> {
@@ -144,7 +177,7 @@ impl<T> Queue<T> {
         Sender {
             core: self.core.clone(),
             senders: self.senders.clone(),
-            item: PhantomData,
+            _bell: Bell::new(Some(&self.core.state().tail.sleepers)),
         }
     }
 
@@ -154,7 +187,7 @@ impl<T> Queue<T> {
         Receiver {
             core: self.core.clone(),
             receivers: self.receivers.clone(),
-            item: PhantomData,
+            _bell: Bell::new(Some(&self.core.state().head.sleepers)),
         }
     }
 
@@ -306,7 +339,7 @@ macro_rules! getting {
 
 /// The methods, and the ways to travel, of all handles. `tokens`: the fields besides `core`.
 macro_rules! queue_handle {
-    ($name:ident, $text:literal, $($token:ident: $kind:expr),*) => {
+    ($name:ident, $text:literal, $other:expr, $($token:ident: $kind:expr),*) => {
         impl<T> $name<T> {
             /// How many messages are in the queue.
             #[must_use]
@@ -352,10 +385,11 @@ macro_rules! queue_handle {
 
         impl<T> Clone for $name<T> {
             fn clone(&self) -> Self {
+                let other: fn(&State) -> Option<&AtomicU32> = $other;
                 $name {
                     core: self.core.clone(),
                     $($token: self.$token.clone(),)*
-                    item: PhantomData,
+                    _bell: Bell::new(other(self.core.state())),
                 }
             }
         }
@@ -392,10 +426,12 @@ macro_rules! queue_handle {
                     }
                     let $token = $token.0;
                 )*
+                let other: fn(&State) -> Option<&AtomicU32> = $other;
+                let bell = Bell::new(other(core.state()));
                 Ok($name {
                     core,
                     $($token,)*
-                    item: PhantomData,
+                    _bell: bell,
                 })
             }
         }
@@ -435,6 +471,6 @@ putting!(Queue);
 putting!(Sender);
 getting!(Queue);
 getting!(Receiver);
-queue_handle!(Queue, "Queue", senders: SENDERS, receivers: RECEIVERS);
-queue_handle!(Sender, "Sender", senders: SENDERS);
-queue_handle!(Receiver, "Receiver", receivers: RECEIVERS);
+queue_handle!(Queue, "Queue", |_| None, senders: SENDERS, receivers: RECEIVERS);
+queue_handle!(Sender, "Sender", |state| Some(&state.tail.sleepers), senders: SENDERS);
+queue_handle!(Receiver, "Receiver", |state| Some(&state.head.sleepers), receivers: RECEIVERS);

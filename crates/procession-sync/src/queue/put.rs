@@ -5,7 +5,7 @@
 //! Writes behind `tail` where there is room, under the producers' lock.
 #![allow(unsafe_code, reason = "writes frames to shared memory")]
 
-use crate::primitive::{Block, BlockId, Family, Holder, Instant, News, Ordering};
+use crate::primitive::{Block, BlockId, Family, Holder, News, Ordering};
 use crate::queue::core::{Core, Message, Patience, Refused, Sleeper, look, next_frame};
 use crate::queue::encode::Large;
 use crate::queue::end::{give_up, rouse};
@@ -69,11 +69,11 @@ impl Core {
         let (end, flag) = (&state.producers.end, &state.head.sleepers);
         // Read before the state is: a death after this point ends a sleep.
         let news = family.news();
-        if !self.lock_producers(family, me, patience.deadline()) {
+        if !self.lock_producers(family, me, patience) {
             if sleeper.owes {
                 give_up(flag);
             }
-            return Put::Done(Err(Refused::TimedOut));
+            return Put::Done(Err(patience.refused()));
         }
         if let Some(since) = sleeper.slept.take() {
             end.get_up(since);
@@ -108,10 +108,12 @@ impl Core {
         }
         if patience.is_over() {
             leave();
-            return Put::Done(Err(match patience {
-                Patience::No => Refused::Full,
-                Patience::Until(_) => Refused::TimedOut,
-            }));
+            let refused = if deserted() {
+                Refused::Disconnected
+            } else {
+                patience.refused()
+            };
+            return Put::Done(Err(refused));
         }
         if !sleeper.looked {
             sleeper.looked = true;
@@ -125,10 +127,19 @@ impl Core {
             return Put::Again(message);
         }
         sleeper.owes = true;
+        let head = state.head.get().to_word();
         let deserted = deserted();
         let full = matches!(self.room(tail, &message), Room::No);
         if full && !deserted {
+            // A message that is too long, or a batch: there may be room for another one's.
+            let send_on = owes && sleeper.sent_on_at != Some(head) && !self.is_full();
             end.unlock(me);
+            if send_on {
+                // Once for each place of the other end: else two of them could keep each other
+                // awake.
+                sleeper.sent_on_at = Some(head);
+                give_up(flag);
+            }
             sleeper.slept = Some(news);
             return Put::Sleep(message, news);
         }
@@ -145,7 +156,7 @@ impl Core {
     pub(crate) fn stop_putting(&self, sleeper: &mut Sleeper) {
         if let (Some(since), Some(family)) = (sleeper.slept.take(), self.object.family()) {
             let (me, state) = (family.holder(), self.state());
-            self.lock_producers(family, me, None);
+            self.lock_producers(family, me, Patience::Until(None));
             state.producers.end.get_up(since);
             let ready = || self.may_put();
             state.producers.end.pass_on(&state.head.sleepers, ready);
@@ -158,16 +169,16 @@ impl Core {
         !self.is_full() || self.is_closed()
     }
 
-    /// Takes the producers' lock, and repairs what a dead one left. False when `deadline` passed
+    /// Takes the producers' lock, and repairs what a dead one left. False when `patience` was over
     /// first: whoever has the lock may be stopped.
     #[inline]
     pub(crate) fn lock_producers(
         &self,
         family: &'static Family,
         me: Holder,
-        deadline: Option<Instant>,
+        patience: Patience,
     ) -> bool {
-        let taken = self.state().producers.end.lock(family, me, deadline);
+        let taken = self.state().producers.end.lock(family, me, patience);
         if taken == Some(raw_lock::Taken::FromDead) {
             self.repair_producers(family);
         }

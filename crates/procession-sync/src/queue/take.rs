@@ -5,7 +5,7 @@
 //! Reads between `head` and `tail`, under the consumers' lock.
 #![allow(unsafe_code, reason = "reads frames in shared memory")]
 
-use crate::primitive::{BlockId, Family, Holder, Instant, News, Ordering};
+use crate::primitive::{BlockId, Family, Holder, News, Ordering};
 use crate::queue::core::{Bytes, Core, Nothing, Patience, Sleeper, Taken, look};
 use crate::queue::encode::Large;
 use crate::queue::end::{give_up, rouse};
@@ -67,11 +67,11 @@ impl Core {
         let (end, flag) = (&state.consumers.end, &state.tail.sleepers);
         // Read before the state is: a death after this point ends a sleep.
         let news = family.news();
-        if !self.lock_consumers(family, me, patience.deadline()) {
+        if !self.lock_consumers(family, me, patience) {
             if sleeper.owes {
                 give_up(flag);
             }
-            return Take::Done(Err(Nothing::TimedOut));
+            return Take::Done(Err(patience.nothing()));
         }
         if let Some(since) = sleeper.slept.take() {
             end.get_up(since);
@@ -97,11 +97,14 @@ impl Core {
             return Take::Done(Err(Nothing::Closed));
         }
         if patience.is_over() {
+            let deserted = deserted();
+            let come = self.ready(head).is_some();
             leave(head);
-            return Take::Done(Err(match patience {
-                Patience::No => Nothing::Empty,
-                Patience::Until(_) => Nothing::TimedOut,
-            }));
+            return match (come, deserted) {
+                (true, _) => Take::Again,
+                (false, true) => Take::Done(Err(Nothing::Disconnected)),
+                (false, false) => Take::Done(Err(patience.nothing())),
+            };
         }
         if !sleeper.looked {
             sleeper.looked = true;
@@ -136,7 +139,7 @@ impl Core {
     pub(crate) fn stop_taking(&self, sleeper: &mut Sleeper) {
         if let (Some(since), Some(family)) = (sleeper.slept.take(), self.object.family()) {
             let (me, state) = (family.holder(), self.state());
-            self.lock_consumers(family, me, None);
+            self.lock_consumers(family, me, Patience::Until(None));
             state.consumers.end.get_up(since);
             let head = state.head.get();
             let ready = || self.may_take(head);
@@ -156,9 +159,9 @@ impl Core {
         &self,
         family: &'static Family,
         me: Holder,
-        deadline: Option<Instant>,
+        patience: Patience,
     ) -> bool {
-        let taken = self.state().consumers.end.lock(family, me, deadline);
+        let taken = self.state().consumers.end.lock(family, me, patience);
         if taken == Some(raw_lock::Taken::FromDead) {
             self.repair_consumers(family);
         }

@@ -11,19 +11,14 @@ use crate::queue_ends;
 use crate::support::{await_waiters, kill, report_and_hang, start, word};
 
 pub(crate) fn cases() -> Vec<Case> {
-    // Known not to hold.
-    let not_yet =
-        cases![queue_ends: no_wait_where_it_has_ended, sender_is_dropped_beside_a_whole_handle]
-            .map(Case::ignored);
     cases![queue_ends:
         last_sender_is_dropped, last_sender_is_killed, last_sender_of_a_fork, sender_never_starts,
         sender_in_another_thread, one_of_several_senders, receiver_only, receivers_are_dropped,
         receivers_are_killed, whole_handle_among_the_dead, whole_handle_full_and_the_dead,
         two_whole_handles, sender_that_became_another_program,
+        no_wait_where_it_has_ended, sender_is_dropped_beside_a_whole_handle,
     ]
-    .into_iter()
-    .chain(not_yet)
-    .collect()
+    .into()
 }
 
 const SHORT: Duration = Duration::from_millis(20);

@@ -146,10 +146,7 @@ impl Things {
     }
 
     fn recurse(&self) {
-        let outer = self
-            .rlock
-            .acquire()
-            .map_or_else(LockError::into_guard, |guard| guard);
+        let outer = self.rlock.acquire().unwrap_or_else(LockError::into_guard);
         let inner = self.rlock.acquire().unwrap();
         self.expect(self.rlock.count() == 2, "taken twice");
         drop((outer, inner));
