@@ -19,6 +19,9 @@ pub(crate) const SPINS: u32 = 100;
 /// How often a full or empty queue is looked at before its user sleeps: about 20 microseconds.
 pub(crate) const LOOKS: u32 = 600;
 
+/// How many pauses before the first look.
+pub(crate) const HOLD_OFF: u32 = 16;
+
 /// Tells the processor that this is a loop that waits.
 #[inline]
 pub(crate) fn pause() {

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use crate::handle::shared_state;
 use crate::primitive::{
-    AtomicU32, AtomicU64, BlockId, Family, Instant, LOOKS, News, Object, ObjectError, Ordering,
-    full_fence, pause, wake,
+    AtomicU32, AtomicU64, BlockId, Family, HOLD_OFF, Instant, LOOKS, News, Object, ObjectError,
+    Ordering, full_fence, pause, wake,
 };
 use crate::queue::encode::Large;
 use crate::queue::memory::Memory;
@@ -261,7 +261,7 @@ pub(crate) fn next_frame<'a>(frames: &mut &'a [u8]) -> Option<&'a [u8]> {
 /// Looks whether something has `changed`, for about as long as a sleep and a wake-up take.
 pub(crate) fn look(mut changed: impl FnMut() -> bool) {
     // Not at once: each look takes the word away from those who are about to change it.
-    for _ in 0..LOOKS.min(16) {
+    for _ in 0..HOLD_OFF {
         pause();
     }
     for _ in 0..LOOKS {

@@ -60,6 +60,16 @@ fn arrays_that_do_not_fit() {
     assert!(heap_units() <= units + 1);
 }
 
+/// One of each that can be for a type without size.
+type All = (
+    Mutex<()>,
+    Value<[u64; 0]>,
+    Array<()>,
+    RawArray<()>,
+    RwLock<()>,
+    OnceLock<()>,
+);
+
 fn values_of_no_size() {
     let (mutex, value) = (Mutex::new(()).unwrap(), Value::new([0_u64; 0]).unwrap());
     let (array, raw) = (
@@ -67,14 +77,7 @@ fn values_of_no_size() {
         RawArray::<()>::new(1000).unwrap(),
     );
     let (rwlock, once) = (RwLock::new(()).unwrap(), OnceLock::<()>::new().unwrap());
-    let use_them = |(mutex, value, array, raw, rwlock, once): (
-        Mutex<()>,
-        Value<[u64; 0]>,
-        Array<()>,
-        RawArray<()>,
-        RwLock<()>,
-        OnceLock<()>,
-    )| {
+    let use_them = |(mutex, value, array, raw, rwlock, once): All| {
         *mutex.lock().unwrap() = ();
         value.set([]).unwrap();
         raw.set(999, ());

@@ -14,21 +14,24 @@ use crate::support::{await_waits, kill, report_and_hang, start, word};
 
 /// Cases of a generic suite, for each type.
 macro_rules! for_each_exclusive {
-    ($($test:ident),* $(,)?) => {{
-        let mut cases = Vec::new();
-        for_each_exclusive!(@ cases "lock" procession_sync::Lock: $($test),*);
-        for_each_exclusive!(@ cases "rlock" procession_sync::RLock: $($test),*);
-        for_each_exclusive!(@ cases "mutex" procession_sync::Mutex<u64>: $($test),*);
-        for_each_exclusive!(@ cases "value" procession_sync::Value<u64>: $($test),*);
-        for_each_exclusive!(@ cases "array" procession_sync::Array<u64>: $($test),*);
-        for_each_exclusive!(@ cases "rwlock" procession_sync::RwLock<u64>: $($test),*);
-        cases
-    }};
-    (@ $cases:ident $name:literal $type:ty: $($test:ident),*) => {
-        $($cases.push(procession_testkit::Case::new(
+    ($($test:ident),* $(,)?) => {
+        [
+            for_each_exclusive!(@ "lock" procession_sync::Lock: $($test),*),
+            for_each_exclusive!(@ "rlock" procession_sync::RLock: $($test),*),
+            for_each_exclusive!(@ "mutex" procession_sync::Mutex<u64>: $($test),*),
+            for_each_exclusive!(@ "value" procession_sync::Value<u64>: $($test),*),
+            for_each_exclusive!(@ "array" procession_sync::Array<u64>: $($test),*),
+            for_each_exclusive!(@ "rwlock" procession_sync::RwLock<u64>: $($test),*),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    };
+    (@ $name:literal $type:ty: $($test:ident),*) => {
+        [$(procession_testkit::Case::new(
             concat!("exclusive::", $name, "::", stringify!($test)),
             $test::<$type>,
-        ));)*
+        )),*]
     };
 }
 

@@ -20,6 +20,9 @@ pub(crate) use std::sync::atomic::Ordering;
 pub(crate) const SPINS: u32 = 0;
 pub(crate) const LOOKS: u32 = 0;
 
+/// How many pauses before the first look.
+pub(crate) const HOLD_OFF: u32 = 0;
+
 pub(crate) fn pause() {}
 
 /// As the lock reads it for its hand-overs.
