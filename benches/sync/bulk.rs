@@ -59,7 +59,7 @@ fn lent(name: &'static str, len: usize, fill: bool) -> Contender {
         let _pinned = Pinned::to(0);
         taker.beside(rounds, || {
             for _ in 0..rounds {
-                let mut part = Part::new(len).expect("memory");
+                let mut part = Part::with_leftovers(len).expect("memory");
                 match fill {
                     true => part.as_mut_slice().fill(1),
                     false => part.as_mut_slice()[0] = 1,

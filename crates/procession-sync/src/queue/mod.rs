@@ -60,7 +60,14 @@ const RECEIVERS: Kind = Kind::new(kinds::RECEIVERS).announced();
 /// everybody else goes on. What a process took is gone with it: see [`JoinableQueue`] for a way to
 /// know. If all processes that had a handle to put with are gone, an empty queue is
 /// [`GetError::Disconnected`]. A process that has a [`Queue`] handle and never put anything does
-/// not count itself among them.
+/// not count itself among them: where another thread is still to put its first message, give it a
+/// [`sender`](Self::sender) first.
+///
+/// # Limits
+///
+/// A queue that is put into itself, or two that are put into each other, keep each other for as
+/// long as nobody takes them out. [`close`](Self::close) waits for a process that was stopped in
+/// the middle of a put.
 ///
 /// # Differences from Python
 ///
@@ -319,6 +326,9 @@ macro_rules! getting {
             ///
             /// As [`get`](Self::get). A message that cannot be decoded is left out, and only an
             /// error if there is no other.
+            ///
+            /// There may be more in the queue than what was taken, also if that is less than
+            /// `most`: a long message comes alone.
             pub fn get_many(&self, most: usize) -> Result<Vec<T>, GetError> {
                 let forever = Patience::Until(None);
                 self.core

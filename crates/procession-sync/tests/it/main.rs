@@ -15,6 +15,7 @@ mod joinable;
 mod lifetimes;
 mod lock;
 mod once;
+mod parts;
 mod queue;
 mod queue_close;
 mod queue_death;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     cases.extend(barrier::cases());
     cases.extend(once::cases());
     cases.extend(values::cases());
+    cases.extend(parts::cases());
     cases.extend(handles::cases());
     cases.extend(bad_input::cases());
     cases.extend(lifetimes::cases());
