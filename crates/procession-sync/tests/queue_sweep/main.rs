@@ -2,8 +2,8 @@
 //!
 //! A victim is stepped through one call and killed; then the queue must hold all that it did, with
 //! or without the call, its waiters must come back, and it must go on serving. By default some
-//! fifteen kills for each call, most at the beginning and never twice the same;
-//! `QUEUE_SWEEP_PARTS=100` kills at every instruction, in as many cases each (for a release build).
+//! fifteen kills for each call, most at the beginning and never twice the same; `SWEEP_STRIDE=1`
+//! kills at every instruction, `SWEEP_STRIDE=n` at every n-th (for a release build).
 
 mod item;
 mod scene;
@@ -37,12 +37,17 @@ fn next(part: Option<(u64, u64)>) -> impl FnMut(u64) -> u64 {
     }
 }
 
-/// The parts that the environment asks for.
+/// Cases of a sweep over all instructions, so that the watchdog sees them one by one.
+const PARTS: u64 = 100;
+
+/// The parts that the environment asks for: where each begins, and how far it goes at a time.
 fn parts() -> Vec<Option<(u64, u64)>> {
-    let parts = std::env::var("QUEUE_SWEEP_PARTS").ok();
-    match parts.and_then(|text| text.parse().ok()) {
+    let stride = std::env::var("SWEEP_STRIDE").ok();
+    match stride.and_then(|text| text.parse::<u64>().ok()) {
         None => vec![None],
-        Some(parts) => (0..parts).map(|part| Some((part, parts))).collect(),
+        Some(stride) => (0..PARTS)
+            .map(|part| Some((part * stride, PARTS * stride)))
+            .collect(),
     }
 }
 
