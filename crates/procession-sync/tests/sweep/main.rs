@@ -24,7 +24,7 @@ struct Sweep<R> {
 }
 
 /// Parts of a sweep over all instructions, so that the watchdog sees them one by one.
-const SLICES: u64 = 20;
+const SLICES: u64 = 100;
 
 fn stride() -> Option<u64> {
     std::env::var("SWEEP_STRIDE").ok()?.parse().ok()

@@ -57,7 +57,8 @@ fn check(before: &(usize, u32), steps: u64) {
 fn make(tracer: u32) {
     sweep::begin(tracer);
     let lock = Lock::new();
-    let array = Array::<u64>::new(10_000);
+    // So long that it is not filled with zeros, which takes an instruction for each byte.
+    let array = Array::<u64>::new(40_000);
     drop(lock);
     drop(array);
     sweep::end();
