@@ -37,17 +37,18 @@ fn next(part: Option<(u64, u64)>) -> impl FnMut(u64) -> u64 {
     }
 }
 
-/// Cases of a sweep over all instructions, so that the watchdog sees them one by one.
-const PARTS: u64 = 100;
-
 /// The parts that the environment asks for: where each begins, and how far it goes at a time.
 fn parts() -> Vec<Option<(u64, u64)>> {
     let stride = std::env::var("SWEEP_STRIDE").ok();
     match stride.and_then(|text| text.parse::<u64>().ok()) {
         None => vec![None],
-        Some(stride) => (0..PARTS)
-            .map(|part| Some((part * stride, PARTS * stride)))
-            .collect(),
+        Some(stride) => {
+            // As many cases that the watchdog sees each come to its end.
+            let parts = (100 / stride.max(1)).max(2);
+            (0..parts)
+                .map(|part| Some((part * stride, parts * stride)))
+                .collect()
+        }
     }
 }
 
