@@ -232,10 +232,7 @@ impl<'a> Core<'a> {
             |inside| self.arrive(inside),
         );
         let Some(place) = place else {
-            // Those of the last round have not left yet.
-            if let Some(inside) = self.try_enter(family) {
-                self.set_phase(&inside, BROKEN);
-            }
+            // Those of the last round have not left yet. They have passed: theirs is not broken.
             return Err(BarrierError::Broken);
         };
         let place = place?;
@@ -283,7 +280,7 @@ impl<'a> Core<'a> {
     }
 
     fn is_actor(&self, family: &'static Family) -> bool {
-        // The thread that arrived last is the only one that finds this so: it made it so.
+        // The thread that arrived last, or another one of its process: one of them, in any case.
         let _inside = self.enter(family);
         let me = Tally::word(family.me());
         self.phase() == ACTING

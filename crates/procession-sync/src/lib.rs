@@ -82,6 +82,7 @@ mod rwlock;
 mod semaphore;
 mod tally;
 mod value;
+mod waiters;
 
 pub use array::{Array, ArrayGuard};
 pub use atomic::{Atomic, AtomicNumber};

@@ -7,12 +7,8 @@
 //! |---|---|---|
 //! | `lock` | who is inside | see `raw_lock` |
 //! | `turn` | waiters sleep on it | whoever is inside and wakes: adds 1 |
-//! | `waiters` | how many sleep, or are about to, since the death counted in `epoch` | a waiter inside: adds itself, takes itself off |
-//! | `epoch` | the family's news when they began | a waiter inside that has later news: then it is the only one |
+//! | `waiters` | how many sleep, or are about to: see `waiters` | a waiter inside |
 //! | `settled` | the family's news when the state was last repaired | whoever is inside |
-//!
-//! A death wakes everybody, so waiters of an earlier epoch have all come back or will, and need
-//! not be counted: that is how dead waiters fall out of the count.
 //!
 //! Whoever comes inside first repairs what a death may have left: if the last one inside died
 //! there, or if there were deaths since. Each primitive says how, by deriving it anew from words
@@ -23,6 +19,7 @@ use std::time::Duration;
 
 use crate::primitive::{AtomicU32, Family, Holder, Instant, News, Ordering, wake};
 use crate::raw_lock::{RawLock, Taken};
+use crate::waiters::Waiters;
 
 /// How long those who do not wait wait for one that is inside, which as a rule takes a
 /// microsecond.
@@ -34,8 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Monitor {
     lock: RawLock,
     turn: AtomicU32,
-    waiters: AtomicU32,
-    epoch: AtomicU32,
+    waiters: Waiters,
     settled: AtomicU32,
 }
 
@@ -126,12 +122,9 @@ impl Monitor {
                 }
                 return None;
             };
-            if counted == Some(self.epoch.load(Ordering::Relaxed)) {
-                let waiters = self.waiters.load(Ordering::Relaxed);
-                self.waiters
-                    .store(waiters.saturating_sub(1), Ordering::Relaxed);
+            if let Some(since) = counted.take() {
+                self.waiters.remove(since);
             }
-            counted = None;
             if let Attempt::Done(value) = attempt(&inside) {
                 return Some(value);
             }
@@ -139,38 +132,23 @@ impl Monitor {
                 return None;
             }
             let news = inside.news;
-            if !self.count(news) {
+            if !self.waiters.add(news) {
                 // Others have heard of a later death: so have we, next time.
                 continue;
             }
-            counted = Some(news.to_word());
+            counted = Some(news);
             let turn = self.turn.load(Ordering::Relaxed);
             drop(inside);
             entered.get_or_insert_with(|| family.wait_on(number));
             family.park(&self.turn, turn, news, deadline);
         }
     }
-
-    /// Counts the caller, who has heard `news`, as waiting. False if that was not the latest.
-    fn count(&self, news: News) -> bool {
-        let epoch = self.epoch.load(Ordering::Relaxed);
-        if epoch != news.to_word() {
-            if epoch.wrapping_sub(news.to_word()) < u32::MAX / 2 {
-                return false;
-            }
-            self.waiters.store(0, Ordering::Relaxed);
-            self.epoch.store(news.to_word(), Ordering::Relaxed);
-        }
-        let waiters = self.waiters.load(Ordering::Relaxed);
-        self.waiters.store(waiters + 1, Ordering::Relaxed);
-        true
-    }
 }
 
 impl Inside<'_> {
     /// Wakes up to `count` waiters, on the way out.
     pub(crate) fn wake(&self, count: u32) {
-        if self.monitor.waiters.load(Ordering::Relaxed) > 0 {
+        if self.monitor.waiters.any() {
             self.wakes.set(self.wakes.get().saturating_add(count));
         }
     }

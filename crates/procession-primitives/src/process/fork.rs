@@ -28,6 +28,7 @@ use crate::family::{self, Control, Family};
 use crate::member::MemberId;
 use crate::object;
 use crate::panic;
+use crate::park;
 use crate::protocol::{self, Request, Wait};
 use crate::status::ExitStatus;
 use crate::sys::{self, ChildAction, SignalMask};
@@ -71,7 +72,9 @@ pub(super) fn spawn<R: Serialize + DeserializeOwned>(
     plan: Plan,
     function: impl FnOnce() -> R,
 ) -> Result<Process<R>, StartError> {
-    match sys::thread_count() {
+    // A thread that was joined may be listed for a moment longer.
+    let alone = park::spin(|| matches!(sys::thread_count(), Ok(1)).then_some(1));
+    match alone.map_or_else(sys::thread_count, Ok) {
         Ok(1) => {}
         Ok(count) => return Err(StartError::Threads(count)),
         Err(error) => return Err(StartError::Descriptors(error)),

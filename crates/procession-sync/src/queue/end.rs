@@ -16,15 +16,14 @@
 use crate::primitive::{AtomicU32, Family, Holder, News, Ordering, full_fence, wake};
 use crate::queue::core::Patience;
 use crate::raw_lock::{RawLock, Taken};
+use crate::waiters::Waiters;
 
 /// The words that only those at this end use.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub(crate) struct End {
     lock: RawLock,
-    /// As in `monitor`: how many sleep here, since the death counted in `epoch`.
-    waiters: AtomicU32,
-    epoch: AtomicU32,
+    waiters: Waiters,
 }
 
 impl End {
@@ -47,17 +46,9 @@ impl End {
     ///
     /// After this the caller looks once more whether it has to sleep at all.
     pub(crate) fn settle_down(&self, flag: &AtomicU32, news: News) -> bool {
-        let epoch = self.epoch.load(Ordering::Relaxed);
-        if epoch != news.to_word() {
-            if epoch.wrapping_sub(news.to_word()) < u32::MAX / 2 {
-                return false;
-            }
-            // A death has woken all that were counted.
-            self.waiters.store(0, Ordering::Relaxed);
-            self.epoch.store(news.to_word(), Ordering::Relaxed);
+        if !self.waiters.add(news) {
+            return false;
         }
-        let waiters = self.waiters.load(Ordering::Relaxed);
-        self.waiters.store(waiters + 1, Ordering::Relaxed);
         flag.store(1, Ordering::Relaxed);
         // Pairs with the fence in `rouse`: it sees the flag, or the caller sees the change.
         full_fence();
@@ -66,17 +57,13 @@ impl End {
 
     /// Takes the caller, who holds the lock and had settled down with `news`, off the count.
     pub(crate) fn get_up(&self, news: News) {
-        if self.epoch.load(Ordering::Relaxed) == news.to_word() {
-            let waiters = self.waiters.load(Ordering::Relaxed);
-            self.waiters
-                .store(waiters.saturating_sub(1), Ordering::Relaxed);
-        }
+        self.waiters.remove(news);
     }
 
     /// Sees to the others that sleep, for one that had settled down and is about to leave. Holds
     /// the lock. `ready` says whether there is something for another one.
     pub(crate) fn pass_on(&self, flag: &AtomicU32, ready: impl Fn() -> bool) {
-        if self.waiters.load(Ordering::Relaxed) == 0 {
+        if !self.waiters.any() {
             return;
         }
         if !ready() {

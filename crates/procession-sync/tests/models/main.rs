@@ -16,6 +16,8 @@
 mod monitor;
 #[path = "../../src/raw_lock.rs"]
 mod raw_lock;
+#[path = "../../src/waiters.rs"]
+mod waiters;
 
 mod futex;
 mod handle;
