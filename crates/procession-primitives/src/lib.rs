@@ -64,6 +64,7 @@ mod park;
 mod process;
 mod protocol;
 mod reason;
+mod signal;
 mod status;
 mod supervisor;
 mod surroundings;
@@ -84,7 +85,7 @@ pub use object::{
     boarding, take_boarded,
 };
 pub use panic::{Panic, PanicLocation, catch, quietly};
-pub use park::{News, monotonic_micros, wake};
+pub use park::{News, monotonic_micros, monotonic_nanos, wake};
 pub use process::{
     Builder, Death, Phase, Process, ProcessError, ProcessInfo, StartError, StartMethod, Stdio,
     active_children, current_process, parent_process,

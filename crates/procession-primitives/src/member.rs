@@ -42,6 +42,8 @@ pub(crate) const FLAG_RELEASED: u32 = 2;
 pub(crate) const FLAG_CLAIMED: u32 = 4;
 /// The process executes another program now: it lives, but takes no part any more.
 pub(crate) const FLAG_LEFT: u32 = 8;
+/// An allocation failed, and the process is aborting.
+pub(crate) const FLAG_OUT_OF_MEMORY: u32 = 16;
 
 /// Owner of the blocks that belong to shared objects: no member ever has this slot.
 pub(crate) const OBJECTS: u32 = MAX_MEMBERS as u32;
@@ -290,6 +292,11 @@ impl Family {
             .member_cell(parent)
             .is_some_and(MemberCell::is_alive);
         self.arena().settle_heap(slot, kept.filter(|_| heir));
+        let status = if cell.has(FLAG_OUT_OF_MEMORY) {
+            status.aborted_for_memory()
+        } else {
+            status
+        };
         // Before the sweep, which may ask how it ended.
         cell.status.store(status.to_word(), Ordering::Relaxed);
         let swept = self.sweep_for(slot);

@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::arena::BlockId;
 use crate::member::MemberId;
+use crate::process::Limits;
 
 /// Increases with every change of the messages.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// The kernel passes at most 253 descriptors with a message; three may be standard ones.
 pub(crate) const MAX_DESCRIPTORS: usize = 250;
@@ -85,6 +86,7 @@ pub(crate) struct Start {
     pub(crate) argument: Payload,
     pub(crate) surroundings: Surroundings,
     pub(crate) streams: [Stream; 3],
+    pub(crate) limits: Limits,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -134,6 +136,7 @@ pub(crate) enum Reply {
 pub(crate) enum Refusal {
     Socket,
     Fork,
+    Limits,
     TableFull,
     BadRequest,
     Descriptors,

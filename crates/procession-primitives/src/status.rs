@@ -71,6 +71,14 @@ impl ExitStatus {
         }
     }
 
+    /// The same status of a process in which an allocation failed just before it aborted.
+    pub(crate) fn aborted_for_memory(self) -> ExitStatus {
+        match self.cause {
+            Cause::Signaled(libc::SIGABRT) => self.with_out_of_memory(Some(true)),
+            _ => self,
+        }
+    }
+
     /// Whether it ended by itself with code 0.
     #[must_use]
     pub fn success(&self) -> bool {
@@ -101,7 +109,10 @@ impl ExitStatus {
         self.core_dumped
     }
 
-    /// Whether the kernel killed it for want of memory; `None` where that is not known.
+    /// Whether it ended for want of memory; `None` where that is not known.
+    ///
+    /// That is: the kernel killed it because the machine or the control group had none left, or it
+    /// aborted because of its own [`memory_limit`](crate::Builder::memory_limit).
     #[must_use]
     pub fn out_of_memory(&self) -> Option<bool> {
         self.out_of_memory

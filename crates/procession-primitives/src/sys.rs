@@ -490,7 +490,8 @@ extern "C" fn execute(plan: *mut c_void) -> c_int {
     127
 }
 
-fn errno() -> c_int {
+/// The last error of this thread.
+pub(crate) fn errno() -> c_int {
     // SAFETY: only returns an address.
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: this thread's own errno.

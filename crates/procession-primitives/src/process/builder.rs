@@ -13,15 +13,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::entry::{self, Trampoline};
+use super::limits::Limits;
+use super::spill::Spill;
 use super::{Process, StartError, fork};
-use crate::arena::{Block, OutOfMemory, Writer};
+use crate::arena::Block;
 use crate::family::{Family, FamilyError};
 use crate::image::CodeAddress;
 use crate::member::MemberId;
-use crate::object::{Passengers, boarding};
-use crate::protocol::{self, Bytes, Method, Payload, Refusal, Reply, Request, Start, Stream};
+use crate::object::boarding;
+use crate::protocol::{self, Bytes, Method, Refusal, Reply, Request, Start, Stream};
 use crate::surroundings;
-use crate::wire::{self, EncodeError, Sink};
+use crate::wire;
 
 /// How a process comes into being.
 ///
@@ -114,9 +116,6 @@ impl From<std::io::PipeReader> for Stdio {
     }
 }
 
-/// Arguments larger than this go through shared memory.
-const INLINE: usize = 32 << 10;
-
 /// Starts processes with chosen properties: see [`Process::builder`].
 #[derive(Debug, Default)]
 #[must_use]
@@ -131,6 +130,9 @@ pub struct Builder {
     stdin: Option<Stdio>,
     stdout: Stdio,
     stderr: Stdio,
+    nice: Option<i32>,
+    cpus: Option<Vec<usize>>,
+    memory_limit: Option<u64>,
 }
 
 impl Builder {
@@ -203,6 +205,67 @@ impl Builder {
         self
     }
 
+    /// How much nicer than its creator the process is to others: 19 leaves it what nobody else
+    /// wants, less than 0 needs a privilege. As its supervisor unless set, which began as nice as
+    /// the program.
+    ///
+    /// Added to the niceness of the calling thread; the sum is kept within -20 and 19.
+    pub fn nice(mut self, more: i32) -> Self {
+        self.nice = Some(more);
+        self
+    }
+
+    /// The CPUs that the process may run on, counted from 0; those of its supervisor unless set,
+    /// which may use those of the thread that first started a process.
+    ///
+    /// The start fails with [`StartError::Limits`] where `cpus` is empty, or names one that there
+    /// is not or that the program's control group may not use.
+    pub fn cpus(mut self, cpus: impl IntoIterator<Item = usize>) -> Self {
+        self.cpus = Some(cpus.into_iter().collect());
+        self
+    }
+
+    /// The most memory that the process may have, in bytes; no limit of its own unless set.
+    ///
+    /// Counted is private writable memory (`RLIMIT_DATA`): the heap, private mappings, and the
+    /// stacks of its threads but the first, whether touched or only reserved. Shared memory does
+    /// not count, the family's and [`SharedMemory`](crate::SharedMemory) included, nor do code and
+    /// files. A few MB are in use before the function begins. Programs that the process starts
+    /// have the same limit, each for itself; processes of this library that it starts do not, but
+    /// with [`StartMethod::Fork`].
+    ///
+    /// Set before the argument is decoded. A larger limit than the one that the program is under
+    /// has no effect.
+    ///
+    /// # Process death
+    ///
+    /// An allocation beyond the limit fails. Rust's collections abort then, and the
+    /// [`Death`](crate::Death) says [`out_of_memory`](crate::Death::out_of_memory): a handler for
+    /// `SIGABRT`, set in processes with a limit only, looks whether `ENOMEM` was the last error. So
+    /// it is not said if the process handles `SIGABRT` itself, or if native code runs into its own
+    /// null pointer; and an abort for another reason counts, too, if a failed allocation was the
+    /// last failure of its thread. `RUST_BACKTRACE` is 0 in such a process, as a backtrace would
+    /// hide the error; the backtraces of [`Panic`](crate::Panic) stay as they are, by
+    /// `RUST_LIB_BACKTRACE`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use procession_primitives::{Process, ProcessError, Stdio};
+    ///
+    /// let hungry = Process::builder()
+    ///     .memory_limit(64 << 20)
+    ///     .stderr(Stdio::Null)
+    ///     .spawn(|len: usize| vec![1_u8; len].len(), 1 << 30)?;
+    /// let Err(ProcessError::Died(death)) = hungry.join() else { panic!() };
+    /// assert_eq!(death.out_of_memory(), Some(true));
+    /// # Ok::<(), procession_primitives::Error>(())
+    /// ```
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
     /// Starts a process that runs `function` on `argument`.
     ///
     /// `function` is a function item or a closure without captures. Returns once the process
@@ -218,7 +281,7 @@ impl Builder {
     {
         let family = Family::current()?;
         if self.method.unwrap_or_else(StartMethod::default_method) == StartMethod::Fork {
-            return fork::spawn(family, self.into_plan(), move || function(argument));
+            return fork::spawn(family, self.into_plan()?, move || function(argument));
         }
         let trampoline: Trampoline = entry::run::<A, R>;
         let named = |address| CodeAddress::of(address).map_err(StartError::Function);
@@ -229,7 +292,7 @@ impl Builder {
             boarding(|| wire::collect_descriptors(|| wire::encode(&argument, &mut sink)));
         encoded.map_err(StartError::Argument)?;
         sink.carry(&passengers).map_err(StartError::Argument)?;
-        let plan = self.into_plan();
+        let plan = self.into_plan()?;
         plan.send(family, trampoline, function, sink, descriptors)
     }
 
@@ -247,10 +310,11 @@ impl Builder {
         self,
         function: impl FnOnce() -> R,
     ) -> Result<Process<R>, StartError> {
-        fork::spawn(Family::current()?, self.into_plan(), function)
+        fork::spawn(Family::current()?, self.into_plan()?, function)
     }
 
-    fn into_plan(self) -> Plan {
+    fn into_plan(self) -> Result<Plan, StartError> {
+        let limits = Limits::new(self.nice, self.cpus, self.memory_limit);
         static COUNTER: AtomicU64 = AtomicU64::new(1);
         let name = self.name.clone();
         let name =
@@ -269,7 +333,7 @@ impl Builder {
             stream(self.stdout),
             stream(self.stderr),
         ];
-        Plan {
+        Ok(Plan {
             name,
             daemon: self.daemon,
             ignore_interrupts: self.ignore_interrupts,
@@ -279,7 +343,8 @@ impl Builder {
             directory: self.directory,
             streams,
             given,
-        }
+            limits: limits.map_err(StartError::Limits)?,
+        })
     }
 }
 
@@ -294,6 +359,7 @@ pub(super) struct Plan {
     directory: Option<PathBuf>,
     pub(super) streams: [Stream; 3],
     pub(super) given: Vec<OwnedFd>,
+    pub(super) limits: Limits,
 }
 
 impl Plan {
@@ -350,6 +416,7 @@ impl Plan {
             argument: payload,
             surroundings,
             streams: self.streams,
+            limits: self.limits,
         };
         let fds: Vec<BorrowedFd<'_>> = self
             .given
@@ -393,84 +460,19 @@ pub(super) fn started(reply: Reply) -> Result<(MemberId, u32), StartError> {
         Reply::Started { id, pid } => Ok((id, pid)),
         Reply::Failed { what, errno } => {
             let error = std::io::Error::from_raw_os_error(errno);
-            Err(match what {
-                Refusal::Fork => StartError::Refused(error),
-                Refusal::TableFull => StartError::TooManyMembers,
-                Refusal::Socket | Refusal::Descriptors => StartError::Descriptors(error),
-                Refusal::BadRequest => FamilyError::System("asking the supervisor", error).into(),
-            })
+            Err(refusal(what, error))
         }
         _ => Err(FamilyError::SupervisorDied.into()),
     }
 }
 
-/// Takes an encoded argument: small ones here, large ones into shared memory at once.
-struct Spill {
-    family: &'static Family,
-    small: Vec<u8>,
-    large: Option<Writer>,
-}
-
-impl Spill {
-    fn new(family: &'static Family) -> Spill {
-        Spill {
-            family,
-            small: Vec::new(),
-            large: None,
-        }
-    }
-
-    /// Has the argument keep the objects whose handles are in it.
-    fn carry(&mut self, passengers: &Passengers) -> Result<(), EncodeError> {
-        if passengers.is_empty() {
-            return Ok(());
-        }
-        if self.large.is_none() {
-            self.spill(0)?;
-        }
-        match &self.large {
-            Some(large) => passengers
-                .board(large.id())
-                .map_err(|error| EncodeError::Failed(error.to_string())),
-            None => Ok(()),
-        }
-    }
-
-    fn spill(&mut self, more: usize) -> Result<&mut Writer, OutOfMemory> {
-        let mut large = Writer::new(self.family, 2 * INLINE + more)?;
-        large.extend(&self.small)?;
-        Ok(self.large.insert(large))
-    }
-
-    fn finish(self) -> (Payload, Option<Block>) {
-        match self.large {
-            None => (Payload::Inline(Bytes(self.small)), None),
-            Some(writer) => {
-                let (block, len) = writer.finish();
-                (Payload::Block(block.id(), len as u64), Some(block))
-            }
-        }
-    }
-}
-
-impl Sink for Spill {
-    #[inline]
-    fn put_byte(&mut self, byte: u8) -> Result<(), OutOfMemory> {
-        match &mut self.large {
-            Some(large) => large.push(byte),
-            None => self.put(&[byte]),
-        }
-    }
-
-    #[inline]
-    fn put(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory> {
-        if let Some(large) = &mut self.large {
-            return large.extend(bytes);
-        }
-        if self.small.len() + bytes.len() <= INLINE {
-            self.small.extend_from_slice(bytes);
-            return Ok(());
-        }
-        self.spill(bytes.len())?.extend(bytes)
+/// Why there is no process, in the caller's words.
+pub(super) fn refusal(what: Refusal, error: std::io::Error) -> StartError {
+    match what {
+        Refusal::Fork => StartError::Refused(error),
+        Refusal::Limits => StartError::Limits(error),
+        Refusal::TableFull => StartError::TooManyMembers,
+        Refusal::Socket | Refusal::Descriptors => StartError::Descriptors(error),
+        Refusal::BadRequest => FamilyError::System("asking the supervisor", error).into(),
     }
 }

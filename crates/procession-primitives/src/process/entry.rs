@@ -172,7 +172,9 @@ pub(crate) fn live(family: &'static Family, start: Start, descriptors: Vec<Owned
         let _ = rustix::thread::set_name(&name);
     }
     let mut descriptors = descriptors.into_iter();
-    if let Err(error) = arrange(start.streams, start.surroundings, &mut descriptors) {
+    let arranged = arrange(start.streams, start.surroundings, &mut descriptors);
+    let own = family.arena().member_cell(family.me());
+    if let Err(error) = arranged.and_then(|()| start.limits.accept(own)) {
         outcome.deliver::<()>(Err(Failure::Function(error.to_string())));
         return outcome.commit();
     }

@@ -23,6 +23,9 @@ pub enum StartError {
     Family(FamilyError),
     /// The system refused a new process: `EAGAIN` past a limit on processes, `ENOMEM`.
     Refused(io::Error),
+    /// The niceness or the CPUs asked for cannot be had: `EACCES` or `EPERM` for less niceness
+    /// without the privilege, `EINVAL` for CPUs that there are not.
+    Limits(io::Error),
     /// No descriptor is left, here or in the supervisor, or too many travel with the argument.
     Descriptors(io::Error),
     /// The family has as many members as it can have: 4094.
@@ -39,6 +42,9 @@ impl fmt::Display for StartError {
             Self::Function(error) => write!(f, "the function cannot be sent: {error}"),
             Self::Family(error) => error.fmt(f),
             Self::Refused(error) => write!(f, "no new process: {error}"),
+            Self::Limits(error) => {
+                write!(f, "no process with that niceness or those CPUs: {error}")
+            }
             Self::Descriptors(error) => write!(f, "no descriptor for a new process: {error}"),
             Self::TooManyMembers => f.write_str("the family has no room for another process"),
             Self::Threads(count) => {
@@ -54,7 +60,7 @@ impl std::error::Error for StartError {
             Self::Argument(error) => Some(error),
             Self::Function(error) => Some(error),
             Self::Family(error) => Some(error),
-            Self::Refused(error) | Self::Descriptors(error) => Some(error),
+            Self::Refused(error) | Self::Limits(error) | Self::Descriptors(error) => Some(error),
             _ => None,
         }
     }
@@ -168,7 +174,7 @@ impl Death {
         self.status().code()
     }
 
-    /// Whether the kernel killed it for want of memory; `None` where that is not known.
+    /// Whether it ended for want of memory: see [`ExitStatus::out_of_memory`].
     #[must_use]
     pub fn out_of_memory(&self) -> Option<bool> {
         self.status().out_of_memory()

@@ -9,7 +9,7 @@
 //! Forks a process with one thread: nobody else can hold a lock in it.
 #![allow(unsafe_code, reason = "forks the calling process")]
 
-use std::io;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -21,7 +21,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::builder::{Plan, abandon, started};
+use super::builder::{Plan, abandon, refusal, started};
 use super::entry::{self, Failure, Outcome};
 use super::{Process, StartError};
 use crate::family::{self, Control, Family};
@@ -29,7 +29,7 @@ use crate::member::MemberId;
 use crate::object;
 use crate::panic;
 use crate::park;
-use crate::protocol::{self, Request, Wait};
+use crate::protocol::{self, Refusal, Request, Wait};
 use crate::status::ExitStatus;
 use crate::sys::{self, ChildAction, SignalMask};
 
@@ -94,7 +94,7 @@ pub(super) fn spawn<R: Serialize + DeserializeOwned>(
     // The child inherits our handles.
     object::bequeath(family, id);
     // What lies in std's buffer must not be written twice.
-    let _ = io::Write::flush(&mut io::stdout());
+    let _ = io::stdout().flush();
     // The minder must not die of what is meant for the program, nor run its handlers.
     let mask = SignalMask::block_all();
     // SAFETY: one thread, checked above.
@@ -115,7 +115,7 @@ pub(super) fn spawn<R: Serialize + DeserializeOwned>(
         StartError::Refused(error)
     };
     let minder = cloned.map_err(refused)?.map(Minder);
-    let report = protocol::receive::<Result<u32, i32>>(&report_in, Wait::Forever);
+    let report = protocol::receive::<Report>(&report_in, Wait::Forever);
     let failed = match report {
         Ok(report) => match (report.message, report.descriptors.into_iter().next()) {
             (Ok(pid), Some(pidfd)) => {
@@ -136,7 +136,7 @@ pub(super) fn spawn<R: Serialize + DeserializeOwned>(
                 });
             }
             (Ok(_), None) => StartError::Descriptors(rustix::io::Errno::MFILE.into()),
-            (Err(errno), _) => StartError::Refused(io::Error::from_raw_os_error(errno)),
+            (Err((what, errno)), _) => refusal(what, io::Error::from_raw_os_error(errno)),
         },
         Err(error) => StartError::Refused(error),
     };
@@ -146,6 +146,9 @@ pub(super) fn spawn<R: Serialize + DeserializeOwned>(
     }
     Err(failed)
 }
+
+/// What a minder says of the child: its process id, or why there is none.
+type Report = Result<u32, (Refusal, i32)>;
 
 /// The minder's and the child's ends of the lines.
 struct Sockets {
@@ -167,6 +170,8 @@ fn mind<R: Serialize>(
     let _ = rustix::process::set_child_subreaper(Some(me));
     let action = ChildAction::set_default();
     let events = sys::child_events();
+    // Where the child waits for its limits.
+    let gate = plan.limits.are_imposed().then(io::pipe).transpose();
     // SAFETY: the minder has one thread.
     let forked = unsafe { sys::fork() };
     let Sockets {
@@ -177,6 +182,7 @@ fn mind<R: Serialize>(
     let (child, events) = match (forked, events) {
         (Ok(None), _) => {
             drop((socket, report));
+            pass(gate);
             action.restore();
             family.leave_line();
             be_born(family, me, id, plan, child_socket, mask, function)
@@ -184,15 +190,19 @@ fn mind<R: Serialize>(
         (Ok(Some(child)), Ok(events)) => (child, events),
         (Ok(Some(child)), Err(error)) => {
             let _ = rustix::process::kill_process(child, Signal::KILL);
-            give_up(&report, &error)
+            give_up(&report, Refusal::Fork, &error)
         }
-        (Err(error), _) => give_up(&report, &error),
+        (Err(error), _) => give_up(&report, Refusal::Fork, &error),
     };
+    if let Err((what, error)) = limit(child, &plan, gate) {
+        let _ = rustix::process::kill_process(child, Signal::KILL);
+        give_up(&report, what, &error)
+    }
     sys::close_all_but(&mut [socket.as_raw_fd(), report.as_raw_fd(), events.as_raw_fd()]);
     let pid = child.as_raw_nonzero().get().cast_unsigned();
     let told = rustix::process::pidfd_open(child, PidfdFlags::empty())
         .map_err(io::Error::from)
-        .and_then(|pidfd| protocol::send(&report, &Ok::<u32, i32>(pid), &[pidfd.as_fd()]));
+        .and_then(|pidfd| protocol::send(&report, &Report::Ok(pid), &[pidfd.as_fd()]));
     if told.is_err() {
         let _ = rustix::process::kill_process(child, Signal::KILL);
     }
@@ -201,9 +211,39 @@ fn mind<R: Serialize>(
     sys::exit_now(0)
 }
 
-fn give_up(report: &OwnedFd, error: &io::Error) -> ! {
+/// A pipe, if one is needed and there could be one.
+type Gate = io::Result<Option<(PipeReader, PipeWriter)>>;
+
+/// The minder's side of the limits.
+fn limit(child: Pid, plan: &Plan, gate: Gate) -> Result<(), (Refusal, io::Error)> {
+    let gate = gate.map_err(|error| (Refusal::Descriptors, error))?;
+    let limited = plan.limits.impose(child);
+    limited.map_err(|error| (Refusal::Limits, error))?;
+    match gate {
+        Some((_, mut writer)) => writer.write_all(b"!"),
+        None => Ok(()),
+    }
+    .map_err(|error| (Refusal::Fork, error))
+}
+
+/// The child's side of the limits: waits until it has them.
+fn pass(gate: Gate) {
+    let passed = match gate {
+        Ok(None) => Ok(()),
+        Ok(Some((mut reader, writer))) => {
+            drop(writer);
+            reader.read_exact(&mut [0])
+        }
+        Err(error) => Err(error),
+    };
+    if passed.is_err() {
+        sys::exit_now(1);
+    }
+}
+
+fn give_up(report: &OwnedFd, what: Refusal, error: &io::Error) -> ! {
     let errno = error.raw_os_error().unwrap_or(libc::EIO);
-    let _ = protocol::send(report, &Err::<u32, i32>(errno), &[]);
+    let _ = protocol::send(report, &Report::Err((what, errno)), &[]);
     sys::exit_now(1)
 }
 
@@ -290,7 +330,9 @@ fn be_born<R: Serialize>(
     let Some(mut outcome) = Outcome::new(family) else {
         sys::exit_now(101)
     };
-    match entry::arrange(plan.streams, told, &mut plan.given.into_iter()) {
+    let arranged = entry::arrange(plan.streams, told, &mut plan.given.into_iter());
+    let own = family.arena().member_cell(family.me());
+    match arranged.and_then(|()| plan.limits.accept(own)) {
         Err(error) => outcome.deliver::<R>(Err(Failure::Function(error.to_string()))),
         Ok(()) => {
             outcome.start();
@@ -300,7 +342,7 @@ fn be_born<R: Serialize>(
     }
     let code = outcome.commit();
     super::join_at_exit();
-    let _ = io::Write::flush(&mut io::stdout());
+    let _ = io::stdout().flush();
     // Not `exit`: the handlers registered so far are the parent's.
     sys::exit_now(code)
 }

@@ -5,6 +5,8 @@ mod entry;
 mod error;
 mod fork;
 mod info;
+mod limits;
+mod spill;
 
 use std::fmt;
 use std::io;
@@ -25,6 +27,7 @@ pub(crate) use entry::{
 pub use error::{Death, Phase, ProcessError, StartError};
 pub(crate) use info::join_at_exit;
 pub use info::{ProcessInfo, active_children, current_process, parent_process};
+pub(crate) use limits::Limits;
 
 use crate::arena::BlockId;
 use crate::family::Family;

@@ -20,7 +20,7 @@ use crate::door::Role;
 use crate::family::{self, Control, Family};
 use crate::member::{self, FLAG_DAEMON, FLAG_RELEASED, MemberCell, MemberId};
 use crate::process;
-use crate::protocol::{self, Method, Payload, Refusal, Reply, Start};
+use crate::protocol::{self, Method, Payload, Refusal, Reply, Start, Wait};
 use crate::sys;
 
 type Failure = (Refusal, io::Error);
@@ -111,11 +111,11 @@ impl Supervisor {
         let minded = self.mind(id, pid, &start, &descriptors, ours);
         match minded {
             Ok(pidfd) => Ok((id, pid, pidfd)),
-            Err(error) => {
+            Err(failure) => {
                 // Nobody would learn of it: it must not live. Reaped and settled as any other.
                 let _ = rustix::process::kill_process(pid, Signal::KILL);
                 cell.flags.fetch_or(FLAG_RELEASED, Ordering::Relaxed);
-                Err((Refusal::Descriptors, error))
+                Err(failure)
             }
         }
     }
@@ -128,14 +128,21 @@ impl Supervisor {
         start: &Start,
         descriptors: &[OwnedFd],
         socket: OwnedFd,
-    ) -> io::Result<OwnedFd> {
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    ) -> Result<OwnedFd, Failure> {
+        let failed = |error| (Refusal::Descriptors, error);
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
+            .map_err(|error| failed(error.into()))?;
+        let limited = start.limits.impose(pid);
+        limited.map_err(|error| (Refusal::Limits, error))?;
         if start.method == Method::Spawn {
             // Waits in the socket until the new program has entered.
             let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-            protocol::send(&socket, &Reply::Done, &descriptors)?;
+            protocol::send(&socket, &Reply::Done, &descriptors).map_err(failed)?;
+        } else if start.limits.are_imposed() {
+            protocol::send(&socket, &Reply::Done, &[]).map_err(failed)?;
         }
-        self.add_line(u64::from(id.slot()), socket)?;
+        self.add_line(u64::from(id.slot()), socket)
+            .map_err(failed)?;
         Ok(pidfd)
     }
 
@@ -166,6 +173,10 @@ impl Supervisor {
                 Ordering::Relaxed,
             );
             sys::exit_now(127);
+        }
+        if start.limits.are_imposed() && protocol::receive::<Reply>(&socket, Wait::Forever).is_err()
+        {
+            sys::exit_now(1);
         }
         let mut keep: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
         keep.push(socket.as_raw_fd());

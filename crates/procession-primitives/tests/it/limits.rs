@@ -14,6 +14,7 @@ use crate::limits;
 pub(crate) const PROGRAMS: &[(&str, Run)] = &[
     ("few_processes", few_processes),
     ("no_supervisor", no_supervisor),
+    ("nicer_only", nicer_only),
     ("few_descriptors", few_descriptors),
     ("no_descriptor", no_descriptor),
     ("supervisors_descriptors", supervisors_descriptors),
@@ -26,7 +27,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases![limits:
         no_more_processes, no_process_at_all, no_more_descriptors, no_descriptor_for_the_answer,
         no_more_descriptors_in_the_supervisor, little_address_space, small_files, other_user,
-        calls_that_are_needed, calls_that_can_be_done_without,
+        no_less_niceness, calls_that_are_needed, calls_that_can_be_done_without,
     ]
     .into()
 }
@@ -192,6 +193,38 @@ fn no_supervisor(_: &[String]) -> ExitCode {
 fn no_process_at_all() {
     if may_change_user() {
         as_nobody("no_supervisor", 3);
+    }
+}
+
+/// Without the privilege niceness only grows, and not at all when it is at its end.
+fn nicer_only(_: &[String]) -> ExitCode {
+    limit(Resource::Nice, 0);
+    for method in StartMethod::all() {
+        let start = |more| {
+            let builder = Process::builder().start_method(method).nice(more);
+            builder.spawn(|n: u64| n, 1)
+        };
+        let refused = start(-1);
+        let Err(StartError::Limits(cause)) = &refused else {
+            panic!("{method:?}: {refused:?}")
+        };
+        same("the cause", cause.raw_os_error(), Some(libc::EACCES));
+        same("value", start(1).unwrap().join().unwrap(), 1);
+        eventually(
+            "nothing of it is left",
+            || match procession_primitives::active_children().as_slice() {
+                [] => Ok(()),
+                some => Err(format!("{some:?}")),
+            },
+        );
+        check(method);
+    }
+    ExitCode::SUCCESS
+}
+
+fn no_less_niceness() {
+    if may_change_user() {
+        as_nobody("nicer_only", 4);
     }
 }
 

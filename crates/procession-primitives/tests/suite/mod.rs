@@ -3,6 +3,7 @@
 mod arguments;
 mod endings;
 mod family;
+mod limits;
 mod many;
 mod surroundings;
 mod waiting;
@@ -30,6 +31,8 @@ fn common() -> Vec<(&'static str, Test)> {
         waiting: [join_timeout, value_is_taken_once, sentinel, interrupted_join, drop_detaches],
         family: [who_is_who, recursion, children_die_with_their_parent, descendants_die_too],
         many: [two_hundred_and_fifty_six, a_hundred_terminated_at_once, same_descriptors],
+        limits: [niceness, cpus, cpus_that_there_are_not, memory_limit,
+            other_ends_under_a_memory_limit, memory_limits_are_inherited_by_forks],
         surroundings: [streams, environment_and_directory, changes_are_seen, stdin_is_null],
     ]
 }
@@ -40,6 +43,7 @@ fn fresh() -> Vec<(&'static str, Test)> {
         arguments: [arguments_arrive, arguments_of_64_mebibytes, arguments_that_cannot_be_encoded,
             arguments_that_cannot_be_decoded, deaths_while_decoding, descriptor_limit,
             reasons_for_arguments],
+        limits: [memory_limit_while_decoding],
         surroundings: [descriptors_are_closed, exit_handlers_run, output_is_flushed],
     ]
 }
