@@ -1,8 +1,18 @@
-//! What the benches of several layers need.
+//! What the benches of several layers need, and what a contestant of `bench --compare` is made of.
 
+mod contestant;
+mod procfs;
+mod record;
+mod statistics;
+
+use std::env;
 use std::process::Command;
 use std::time::Duration;
-use std::{env, fs};
+
+pub use contestant::{Entry, Trial, enter, latencies, steady};
+pub use procfs::{Idleness, children, parent, private_bytes, resident_bytes};
+pub use record::{Kind, Record, Target};
+pub use statistics::{Summary, median, percentiles};
 
 /// Tells a copy of the bench that it is only to measure one first use, and print nanoseconds.
 const FIRST: &str = "PROCESSION_BENCH_FIRST";
@@ -28,13 +38,4 @@ pub fn first_use() -> Duration {
     let text = String::from_utf8_lossy(&output.stdout);
     let nanos = text.trim().parse().expect("the copy prints nanoseconds");
     Duration::from_nanos(nanos)
-}
-
-/// Bytes that process `pid` shares with nobody, if the kernel tells.
-#[must_use]
-pub fn private_bytes(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let lines = text.lines().filter(|line| line.starts_with("Private_"));
-    let kib = lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-    Some(kib.sum::<u64>() << 10)
 }

@@ -1,0 +1,53 @@
+//! Our part of `cargo xtask bench --compare`: one row, one trial, through the public interface.
+//!
+//! A row is a function here and its line in the list below; what the peers do stands in
+//! `../peers`. Only ours knows the targets.
+
+mod bulk;
+mod idle;
+mod latency;
+mod map;
+mod start;
+mod straggler;
+
+use std::process::ExitCode;
+
+use procession_bench::{Entry, Kind, Trial, enter};
+use procession_pool::{Pool, init};
+
+/// Of a pool, where the row does not say otherwise.
+const WORKERS: usize = 2;
+
+const ROWS: [Entry; 9] = [
+    row("B1", map::default_chunks),
+    row("B2", map::one_by_one),
+    row("B4", latency::apply),
+    row("B12", start::first_result),
+    row("B13", bulk::arguments),
+    row("B16", straggler::straggler),
+    row("B18", idle::wake_ups),
+    row("B19", idle::memory),
+    row("B20", map::sweep),
+];
+
+const fn row(row: &'static str, run: fn(&Trial)) -> Entry {
+    Entry {
+        row,
+        contestant: "procession",
+        kind: Kind::Ours,
+        run,
+    }
+}
+
+fn main() -> ExitCode {
+    init();
+    enter(&ROWS)
+}
+
+fn square(n: u64) -> u64 {
+    n.wrapping_mul(n)
+}
+
+fn pool(workers: usize) -> Pool {
+    Pool::with_workers(workers).expect("a pool starts")
+}

@@ -1,0 +1,63 @@
+//! `map` over numbers: the cost of an item (B1, B2, B20).
+
+use std::hint::black_box;
+
+use procession_bench::{Target, Trial, steady};
+use procession_pool::Pool;
+
+use crate::{WORKERS, pool, square};
+
+/// B1.
+pub(crate) fn default_chunks(trial: &Trial) {
+    let items = 1_000_000;
+    let value = nanos_of_item(&pool(WORKERS), items);
+    trial.emit(
+        trial
+            .record("map(x * x), default chunks", "ns/item", value)
+            .items(items)
+            .target(Target::AtMost(15.0))
+            .target(Target::AtMostTimes(5.0, "rayon".to_owned())),
+    );
+}
+
+/// B2.
+pub(crate) fn one_by_one(trial: &Trial) {
+    let items = 100_000;
+    let pool = pool(WORKERS);
+    let nanos = steady(|| {
+        let values = pool.chunksize(1).map(square, 0..black_box(items));
+        values.expect("all values")
+    });
+    trial.emit(
+        trial
+            .record(
+                "map(x * x), chunksize 1",
+                "us/item",
+                nanos / items as f64 / 1e3,
+            )
+            .items(items)
+            .target(Target::AtMost(0.5)),
+    );
+}
+
+/// B20.
+pub(crate) fn sweep(trial: &Trial) {
+    let pool = pool(WORKERS);
+    let mut values = Vec::new();
+    for power in 3..=trial.size(8, 7) {
+        let items = 10_u64.pow(power);
+        let value = nanos_of_item(&pool, items);
+        values.push(value);
+        let record = trial.record("map(x * x), default chunks", "ns/item", value);
+        trial.emit(record.at("items", items as f64).items(items));
+    }
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = values.iter().copied().fold(0.0, f64::max);
+    let record = trial.record("most / least ns/item of the sweep", "times", most / least);
+    trial.emit(record.target(Target::AtMost(1.2)));
+}
+
+fn nanos_of_item(pool: &Pool, items: u64) -> f64 {
+    let nanos = steady(|| pool.map(square, 0..black_box(items)).expect("all values"));
+    nanos / items as f64
+}
