@@ -87,8 +87,8 @@ pub use object::{
 pub use panic::{Panic, PanicLocation, catch, quietly};
 pub use park::{News, monotonic_micros, monotonic_nanos, wake};
 pub use process::{
-    Builder, Death, Phase, Process, ProcessError, ProcessInfo, StartError, StartMethod, Stdio,
-    active_children, current_process, parent_process,
+    Builder, Death, MemoryUsage, Phase, Process, ProcessError, ProcessInfo, StartError,
+    StartMethod, Stdio, active_children, current_process, own_memory, parent_process,
 };
 pub use status::ExitStatus;
 pub use waiting::{ObjectWait, WaitNote};

@@ -7,6 +7,7 @@ mod fork;
 mod info;
 mod limits;
 mod spill;
+mod usage;
 
 use std::fmt;
 use std::io;
@@ -28,6 +29,7 @@ pub use error::{Death, Phase, ProcessError, StartError};
 pub(crate) use info::join_at_exit;
 pub use info::{ProcessInfo, active_children, current_process, parent_process};
 pub(crate) use limits::Limits;
+pub use usage::{MemoryUsage, own_memory};
 
 use crate::arena::BlockId;
 use crate::family::Family;
@@ -264,6 +266,15 @@ impl<R> Process<R> {
     #[must_use]
     pub fn sentinel(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
+    }
+
+    /// How much memory the process has, `None` if it has ended.
+    ///
+    /// Reads `/proc`: some microseconds. A process looks at itself with
+    /// [`own_memory`](crate::own_memory).
+    #[must_use]
+    pub fn memory(&self) -> Option<MemoryUsage> {
+        MemoryUsage::of(self.pid, self.pidfd.as_fd())
     }
 
     /// Asks the process to end (`SIGTERM`), which it may ignore. No effect after its end.

@@ -3,9 +3,9 @@
 use std::hint::black_box;
 
 use procession_primitives::{
-    Death, Phase, Process, ProcessError, StartError, StartMethod, active_children,
+    Death, Phase, Process, ProcessError, StartError, StartMethod, active_children, own_memory,
 };
-use procession_testkit::gate::{Ear, ring};
+use procession_testkit::gate::{Bell, Ear, Entrance, Gate, pass, ring};
 use procession_testkit::{eventually, os, procfs};
 use rustix::process::{Signal, WaitOptions, getpriority_process};
 use rustix::thread::{CpuSet, sched_getaffinity};
@@ -233,4 +233,76 @@ pub(super) fn memory_limit_while_decoding(method: StartMethod) {
         Process::spawn(take, TOO_MUCH).unwrap().join().unwrap(),
         TOO_MUCH
     );
+}
+
+/// Memory that counts for sure: more than the kernel may be behind.
+const MUCH: usize = 64 << 20;
+
+#[track_caller]
+fn about(found: u64, expected: u64) {
+    let slack = MUCH as u64 / 2;
+    assert!(
+        found.abs_diff(expected) < slack,
+        "{found} instead of {expected}"
+    );
+}
+
+pub(super) fn memory_from_outside(method: StartMethod) {
+    let (mut ear, gate) = (Ear::new(), Gate::new());
+    let start = |touched: usize, reserved: usize| {
+        let hold = |(bell, entrance, touched, reserved): (Bell, Entrance, usize, usize)| {
+            let memory = black_box((vec![1_u8; touched], Vec::<u8>::with_capacity(reserved)));
+            ring(bell);
+            pass(entrance);
+            memory.0.len()
+        };
+        let argument = (ear.bell(), gate.entrance(), touched, reserved);
+        with(method).spawn(hold, argument).unwrap()
+    };
+    let processes = [start(0, 0), start(2 * MUCH, 0), start(0, 2 * MUCH)];
+    ear.hear(3);
+    let [none, touched, reserved] = [0, 1, 2].map(|n: usize| processes[n].memory().unwrap());
+    about(touched.resident(), none.resident() + 2 * MUCH as u64);
+    about(touched.peak(), none.peak() + 2 * MUCH as u64);
+    about(touched.data(), none.data() + 2 * MUCH as u64);
+    about(reserved.resident(), none.resident());
+    about(reserved.data(), none.data() + 2 * MUCH as u64);
+    let [_, touched, _] = &processes;
+    touched.kill().unwrap();
+    touched.wait();
+    assert_eq!(touched.memory(), None);
+    let mut gate = gate;
+    gate.open(2);
+    for process in &processes {
+        process.wait();
+        assert_eq!(process.memory(), None);
+    }
+}
+
+pub(super) fn memory_from_inside(method: StartMethod) {
+    let look = |()| {
+        let look = || own_memory().map(|usage| [usage.resident(), usage.peak(), usage.data()]);
+        let before = look().unwrap();
+        let descriptors = procfs::descriptors(std::process::id());
+        let memory = black_box(vec![1_u8; 2 * MUCH]);
+        let during = look().unwrap();
+        drop(memory);
+        let after = look().unwrap();
+        assert_eq!(descriptors, procfs::descriptors(std::process::id()));
+        // A copy is another process.
+        let copy = os::bare_fork(|| {
+            let own = black_box(vec![1_u8; 2 * MUCH]);
+            i32::from(look().unwrap()[0] > own.len() as u64)
+        });
+        assert_eq!(os::exit_code_of(copy), 1);
+        (before, during, after)
+    };
+    let (before, during, after) = with(method).spawn(look, ()).unwrap().join().unwrap();
+    let much = 2 * MUCH as u64;
+    about(during[0], before[0] + much);
+    about(during[1], before[1] + much);
+    about(during[2], before[2] + much);
+    about(after[0], before[0]);
+    about(after[1], before[1] + much);
+    about(after[2], before[2]);
 }

@@ -32,7 +32,8 @@ fn common() -> Vec<(&'static str, Test)> {
         family: [who_is_who, recursion, children_die_with_their_parent, descendants_die_too],
         many: [two_hundred_and_fifty_six, a_hundred_terminated_at_once, same_descriptors],
         limits: [niceness, cpus, cpus_that_there_are_not, memory_limit,
-            other_ends_under_a_memory_limit, memory_limits_are_inherited_by_forks],
+            other_ends_under_a_memory_limit, memory_limits_are_inherited_by_forks, memory_from_outside,
+            memory_from_inside],
         surroundings: [streams, environment_and_directory, changes_are_seen, stdin_is_null],
     ]
 }
