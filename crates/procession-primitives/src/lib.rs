@@ -52,6 +52,7 @@
 compile_error!("procession runs on Linux only (kernel 5.10 or newer)");
 
 mod arena;
+mod capture;
 mod cpu;
 mod door;
 mod family;
@@ -74,6 +75,7 @@ mod waiting;
 mod wire;
 
 pub use arena::{Arena, Block, BlockId, HeapUsage, OutOfMemory, Shared, Writer, copy_short};
+pub use capture::{CapturedStream, OutputCapture, Tail, Tee};
 pub use cpu::cpu_count;
 pub use door::init;
 pub use family::{Family, FamilyError};

@@ -166,6 +166,13 @@ pub(crate) fn fill_stdio() {
     }
 }
 
+/// The standard descriptor `fd` of this process, which may be closed.
+pub(crate) fn standard(fd: RawFd) -> BorrowedFd<'static> {
+    debug_assert!((0..3).contains(&fd));
+    // SAFETY: no object owns a standard descriptor, so none is used behind its owner's back.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
 /// Puts `source` on the standard descriptor `target` of this process.
 pub(crate) fn put_on(source: BorrowedFd<'_>, target: RawFd) -> io::Result<()> {
     // SAFETY: replaces a standard descriptor, which no object owns.

@@ -1,5 +1,6 @@
 //! The cross-process tests of the crate, in a program that calls `init()` as it should.
 
+mod capture;
 mod death;
 mod life;
 mod limits;
@@ -18,7 +19,13 @@ fn main() -> ExitCode {
     if program::is_one() {
         program::exit_at_panic();
     }
-    let programs = [life::PROGRAMS, death::PROGRAMS, limits::PROGRAMS].concat();
+    let programs = [
+        life::PROGRAMS,
+        death::PROGRAMS,
+        limits::PROGRAMS,
+        capture::PROGRAMS,
+    ]
+    .concat();
     if let Some(code) = runner::divert(&programs) {
         return code;
     }
@@ -27,5 +34,6 @@ fn main() -> ExitCode {
     cases.extend(life::cases());
     cases.extend(death::cases());
     cases.extend(limits::cases());
+    cases.extend(capture::cases());
     Runner::new(cases).run()
 }
