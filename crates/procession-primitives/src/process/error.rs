@@ -132,12 +132,20 @@ impl fmt::Display for Phase {
 }
 
 /// How a process ended without a value.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// Displays in one line, and below it the last lines of its output, if they were
+/// [added](Self::with_output).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Death {
     pid: u32,
     status: u64,
     phase: Phase,
+    output: Option<Box<str>>,
 }
+
+/// Most lines of output that a death displays, and most characters of each.
+const LINES: usize = 10;
+const CHARACTERS: usize = 240;
 
 impl Death {
     /// For whoever observed it.
@@ -147,7 +155,43 @@ impl Death {
             pid,
             status: status.to_word(),
             phase,
+            output: None,
         }
+    }
+
+    /// The same death with the end of what the process wrote to its standard error, as a
+    /// [`CapturedStream`](crate::CapturedStream) has it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use procession_primitives::{OutputCapture, Process, ProcessError, Tee};
+    ///
+    /// let capture = OutputCapture::new()?;
+    /// let (stderr, captured) = capture.stream(Tee::Off)?;
+    /// let process = Process::builder().stderr(stderr).spawn(
+    ///     |()| -> () {
+    ///         eprintln!("no such sensor");
+    ///         std::process::exit(3)
+    ///     },
+    ///     (),
+    /// )?;
+    /// let Err(ProcessError::Died(death)) = process.join() else { panic!() };
+    /// let death = death.with_output(captured.tail().into_string());
+    /// assert_eq!(death.stderr_tail(), Some("no such sensor\n"));
+    /// assert!(death.to_string().ends_with("exit code 3\n  | no such sensor"));
+    /// # Ok::<(), procession_primitives::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_output(self, tail: String) -> Death {
+        let output = (!tail.is_empty()).then(|| tail.into_boxed_str());
+        Death { output, ..self }
+    }
+
+    /// The end of what it wrote to its standard error, if that was captured and is not empty.
+    #[must_use]
+    pub fn stderr_tail(&self) -> Option<&str> {
+        self.output.as_deref()
     }
 
     /// The process id it had.
@@ -193,7 +237,11 @@ impl fmt::Debug for Death {
         debug
             .field("pid", &self.pid)
             .field("status", &self.status());
-        debug.field("phase", &self.phase).finish()
+        debug.field("phase", &self.phase);
+        if let Some(output) = &self.output {
+            debug.field("output", output);
+        }
+        debug.finish()
     }
 }
 
@@ -205,7 +253,17 @@ impl fmt::Display for Death {
             self.pid,
             self.phase,
             self.status()
-        )
+        )?;
+        let lines: Vec<&str> = self.stderr_tail().unwrap_or_default().lines().collect();
+        let shown = &lines[lines.len().saturating_sub(LINES)..];
+        for line in shown {
+            let end = line.char_indices().nth(CHARACTERS);
+            match end {
+                None => write!(f, "\n  | {line}")?,
+                Some((end, _)) => write!(f, "\n  | {}...", &line[..end])?,
+            }
+        }
+        Ok(())
     }
 }
 

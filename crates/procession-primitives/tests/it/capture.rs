@@ -4,7 +4,8 @@ use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use procession_primitives::{
-    CapturedStream, OutputCapture, Process, SendFd, StartMethod, Stdio, Tee, own_memory,
+    CapturedStream, Death, OutputCapture, Process, ProcessError, SendFd, StartMethod, Stdio, Tee,
+    decode, encode, own_memory,
 };
 use procession_testkit::gate::{Bell, Ear, Entrance, Gate, pass, ring};
 use procession_testkit::program::{Program, Run};
@@ -24,7 +25,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases![capture:
         last_words, what_is_cut_off, no_utf8, a_gigabyte_passes, others_keep_it_open,
         handle_dropped, capture_dropped, many_streams, no_signals_for_the_thread, tee,
-        tee_that_is_not_read, tee_to_nowhere, writers_wait_for_nobody_else,
+        tee_that_is_not_read, tee_to_nowhere, deaths_with_output, writers_wait_for_nobody_else,
     ]
     .into()
 }
@@ -384,6 +385,61 @@ fn tee_to_nowhere() {
         command.stderr(writer);
     })
     .succeed();
+}
+
+fn deaths_with_output() {
+    let capture = OutputCapture::new().unwrap();
+    let die = |lines: u32| {
+        let (err, kept) = captured(&capture);
+        let process = Process::builder().stderr(err).spawn(
+            |lines: u32| -> () {
+                (0..lines).for_each(|line| eprintln!("line {line}"));
+                std::process::exit(3)
+            },
+            lines,
+        );
+        match process.unwrap().join() {
+            Err(ProcessError::Died(death)) => (death, kept.tail().into_string()),
+            other => panic!("not a death: {other:?}"),
+        }
+    };
+    let (plain, nothing) = die(0);
+    same("output", plain.stderr_tail(), None);
+    same("none", plain.clone().with_output(nothing), plain.clone());
+    let line = plain.to_string();
+    assert!(line.ends_with("exit code 3"), "{line}");
+    assert!(!format!("{plain:?}").contains("output"), "{plain:?}");
+
+    let (death, text) = die(12);
+    let death = death.with_output(text.clone());
+    same("output", death.stderr_tail(), Some(text.as_str()));
+    let shown = death.to_string();
+    let lines: Vec<&str> = shown.lines().collect();
+    same("lines", lines.len(), 11);
+    same("first", lines[1], "  | line 2");
+    same("last", lines[10], "  | line 11");
+    assert!(lines[0].ends_with("exit code 3"), "{shown}");
+    let long = plain.clone().with_output("ä".repeat(1000)).to_string();
+    assert!(
+        long.ends_with(&format!("\n  | {}...", "ä".repeat(240))),
+        "{long}"
+    );
+
+    // They travel, and one without costs a byte.
+    let encoded = |death: &Death| {
+        let mut bytes = Vec::new();
+        encode(death, &mut bytes).unwrap();
+        bytes
+    };
+    for death in [&plain, &death] {
+        same(
+            "again",
+            decode::<Death>(&encoded(death)).unwrap(),
+            death.clone(),
+        );
+    }
+    assert!(encoded(&plain).len() < 24, "{}", encoded(&plain).len());
+    assert!(size_of::<Death>() <= 32);
 }
 
 /// A stopped writer, one that never writes, and the dead do not keep others from being read.
