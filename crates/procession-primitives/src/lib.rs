@@ -57,6 +57,7 @@ mod cpu;
 mod door;
 mod family;
 mod image;
+mod interrupts;
 mod member;
 mod memory;
 mod object;
@@ -80,6 +81,7 @@ pub use cpu::cpu_count;
 pub use door::init;
 pub use family::{Family, FamilyError};
 pub use image::{BuildId, CodeAddress, CodeError, build_id, fn_from_address};
+pub use interrupts::{InterruptSignal, Interrupts, exit_now};
 pub use member::{MemberId, MemberState};
 pub use memory::{SharedMemory, SharedMemoryBuilder, SharedMemoryError, total_memory};
 pub use object::{

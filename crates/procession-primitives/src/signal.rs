@@ -36,6 +36,10 @@ impl Action {
         self.0.sa_sigaction == libc::SIG_DFL
     }
 
+    pub(crate) fn is_ignored(&self) -> bool {
+        self.0.sa_sigaction == libc::SIG_IGN
+    }
+
     /// Calls `handler` at a signal, on the thread's signal stack if it has one.
     pub(crate) fn calling(handler: Handler, flags: c_int) -> Action {
         // SAFETY: all zeros is a valid `sigaction`: an empty mask, among others.
@@ -53,6 +57,16 @@ impl Action {
             _ => Err(io::Error::last_os_error()),
         }
     }
+}
+
+/// Runs `work` in a handler such that whatever it interrupts finds its last error as it was.
+pub(crate) fn preserving_errno(work: impl FnOnce()) {
+    let errno = sys::errno();
+    work();
+    // SAFETY: only returns an address.
+    let place = unsafe { libc::__errno_location() };
+    // SAFETY: this thread's own errno.
+    unsafe { *place = errno };
 }
 
 /// The flags of this process's own entry in the member table, for [`on_abort`].

@@ -25,6 +25,7 @@ use super::builder::{Plan, abandon, refusal, started};
 use super::entry::{self, Failure, Outcome};
 use super::{Process, StartError};
 use crate::family::{self, Control, Family};
+use crate::interrupts;
 use crate::member::MemberId;
 use crate::object;
 use crate::panic;
@@ -321,6 +322,7 @@ fn be_born<R: Serialize>(
     if announce(family).is_err() {
         sys::exit_now(1);
     }
+    interrupts::leave_inherited();
     mask.restore();
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     panic::install_hook();

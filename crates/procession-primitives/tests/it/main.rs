@@ -2,6 +2,7 @@
 
 mod capture;
 mod death;
+mod interrupts;
 mod life;
 mod limits;
 #[path = "../suite/mod.rs"]
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         death::PROGRAMS,
         limits::PROGRAMS,
         capture::PROGRAMS,
+        interrupts::PROGRAMS,
     ]
     .concat();
     if let Some(code) = runner::divert(&programs) {
@@ -35,5 +37,6 @@ fn main() -> ExitCode {
     cases.extend(death::cases());
     cases.extend(limits::cases());
     cases.extend(capture::cases());
+    cases.extend(interrupts::cases());
     Runner::new(cases).run()
 }
