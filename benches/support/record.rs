@@ -87,6 +87,14 @@ impl Record {
         }
     }
 
+    /// Says why there is no value.
+    #[must_use]
+    pub fn failed(mut self, why: &str) -> Record {
+        self.value = None;
+        self.failed = Some(why.to_owned());
+        self
+    }
+
     /// Says how many items were done.
     #[must_use]
     pub fn items(mut self, items: u64) -> Record {

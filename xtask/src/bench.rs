@@ -8,11 +8,12 @@ use std::time::SystemTime;
 
 use crate::args::Args;
 use crate::estimates::Row;
-use crate::{Command, Failure, Outcome, estimates, manifest, step, workspace};
+use crate::layer::LAYERS;
+use crate::{Command, Failure, Outcome, compare, estimates, manifest, step, workspace};
 
 pub(crate) const COMMAND: Command = Command {
     name: "bench",
-    arguments: "[--layer L] [--compare] [--quick]",
+    arguments: "[--layer L] [--quick] [--compare [--rows R,R]]",
     summary: "run the benchmarks; print machine, results and change since the last run",
     run,
 };
@@ -21,10 +22,10 @@ fn run(mut args: Args) -> Outcome {
     let only = args.value::<String>("--layer")?;
     let compare = args.flag("--compare");
     let quick = args.flag("--quick");
+    let rows = args.value::<String>("--rows")?;
     args.finish()?;
     if compare {
-        let message = "--compare: the benchmarks of the peers are not there yet";
-        return Err(Failure::Usage(message.to_owned()));
+        return compare::run(quick, rows.as_deref());
     }
 
     let mut layers = benches()?;
@@ -57,27 +58,33 @@ fn run(mut args: Args) -> Outcome {
     Ok(())
 }
 
-/// The bench targets, one per layer.
+/// The bench targets that are named after their layer.
 fn benches() -> Result<Vec<String>, Failure> {
     let path = workspace::root().join("benches/Cargo.toml");
     if !path.exists() {
         return Err(Failure::Usage("there are no benchmarks yet".to_owned()));
     }
     let targets = manifest::targets(&workspace::read(&path)?, "bench");
-    Ok(targets.into_iter().map(|target| target.name).collect())
+    let names = targets.into_iter().map(|target| target.name);
+    let is_layer = |name: &String| LAYERS.iter().any(|layer| layer.name == name);
+    Ok(names.filter(is_layer).collect())
+}
+
+/// The name of the CPU.
+pub(crate) fn model() -> String {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    // aarch64 has no model name, only numbers.
+    let name = ["model name", "CPU part"].iter().find_map(|key| {
+        let line = cpuinfo.lines().find(|line| line.starts_with(key))?;
+        Some(line.split_once(':')?.1.trim())
+    });
+    name.unwrap_or("unknown").to_owned()
 }
 
 /// What a figure must be read with.
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    // aarch64 has no model name, only numbers.
-    let model = ["model name", "CPU part"]
-        .iter()
-        .find_map(|key| {
-            let line = cpuinfo.lines().find(|line| line.starts_with(key))?;
-            Some(line.split_once(':')?.1.trim())
-        })
-        .unwrap_or("unknown");
+    let model = model();
     let installed = cpuinfo
         .lines()
         .filter(|line| line.starts_with("processor"))

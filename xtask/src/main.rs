@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod ci;
+mod compare;
 mod estimates;
 mod examples;
 mod layer;

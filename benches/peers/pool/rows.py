@@ -1,0 +1,138 @@
+"""The rows, each written once for all libraries. Workloads have the names that ours have."""
+
+import statistics
+import time
+
+from processes import descendants, idleness, private_kib
+from trial import latencies, steady
+
+WORKERS = 2
+ALL = ["multiprocessing", "concurrent.futures", "loky", "mpire", "pebble"]
+
+
+def square(n):
+    return n * n
+
+
+def wait(millis):
+    time.sleep(millis / 1e3)
+
+
+def most_items(trial, library):
+    return trial.size(library.most_items, library.most_items // 10)
+
+
+def default_chunks(trial, library):
+    pool = library(WORKERS)
+    items = min(10**6, most_items(trial, library))
+    seconds = steady(lambda: pool.map(square, range(items)))
+    trial.emit("map(x * x), default chunks", "ns/item", seconds / items * 1e9, items=items)
+    pool.close()
+
+
+def one_by_one(trial, library):
+    pool = library(WORKERS)
+    items = trial.size(10**4, 2_000)
+    seconds = steady(lambda: pool.map(square, range(items), chunksize=1))
+    trial.emit("map(x * x), chunksize 1", "us/item", seconds / items * 1e6, items=items)
+    pool.close()
+
+
+def unordered(trial, library):
+    pool = library(WORKERS)
+    items = trial.size(10**4, 2_000)
+    seconds = steady(lambda: sum(pool.unordered(square, range(items))))
+    trial.emit("imap_unordered(x * x)", "us/item", seconds / items * 1e6, items=items)
+    pool.close()
+
+
+def round_trip(trial, library):
+    pool = library(WORKERS)
+    call = lambda: pool.apply(square, 7)
+    trial.emit_latencies("apply, warm", "us", latencies(trial.size(11_000, 1_100), 0, call))
+    trial.emit_latencies("apply, 1 ms apart", "us", latencies(trial.size(11_000, 1_100), 1e-3, call))
+    pool.close()
+
+
+def first_result(trial, library):
+    def millis(workers):
+        start = time.perf_counter()
+        pool = library(workers)
+        assert pool.apply(square, 7) == 49
+        spent = time.perf_counter() - start
+        pool.close()
+        return spent * 1e3
+
+    trial.emit("first pool of a program, first result", "ms", millis(WORKERS))
+    later = [millis(WORKERS) for _ in range(trial.size(10, 3))]
+    trial.emit("later pool, first result", "ms", statistics.median(later))
+    for workers in (1, 2, 4, 16, 64, *trial.size((256,), ())):
+        parameter = ("workers", workers)
+        trial.emit("pool of n workers, first result", "ms", millis(workers), parameter=parameter)
+
+
+def arguments(trial, library):
+    pool = library(WORKERS)
+    count, size = 50, 8 << 20
+    for what, item in (("text", "x" * size), ("bytes", bytes(size))):
+        pool.map(len, [item] * WORKERS, chunksize=1)
+        start = time.perf_counter()
+        assert pool.map(len, [item] * count, chunksize=1) == [size] * count
+        rate = count * size / (time.perf_counter() - start) / 1e9
+        trial.emit(f"50 arguments of 8 MiB, {what}", "GB/s", rate, items=count)
+    pool.close()
+
+
+def straggler(trial, library):
+    long, short = trial.size((10_000, 10), (1_000, 1))
+    pool = library(4)
+    pool.map(wait, [0] * 4, chunksize=1)
+    start = time.perf_counter()
+    pool.map(wait, [long] + [short] * 1_000)
+    seconds = time.perf_counter() - start
+    trial.emit(f"1 x {long} ms, 1000 x {short} ms, 4 workers", "s", seconds)
+    pool.close()
+
+
+def wake_ups(trial, library):
+    pool = library(64)
+    pool.map(square, range(1_000), chunksize=1)
+    time.sleep(0.2)
+    seconds = trial.size(60, 10)
+    switches, millis = idleness(seconds)
+    trial.emit(f"64 idle workers, {seconds} s, context switches", "switches", switches)
+    trial.emit(f"64 idle workers, {seconds} s, CPU time", "ms", millis)
+    pool.close()
+
+
+def memory(trial, library):
+    pool = library(WORKERS)
+    pool.map(square, range(1_000), chunksize=1)
+    each = [private_kib(pid) for pid in descendants()]
+    trial.emit("private memory of an idle worker", "KiB", statistics.median(each))
+    pool.close()
+
+
+def sweep(trial, library):
+    pool = library(WORKERS)
+    items = 10**3
+    while items <= most_items(trial, library):
+        nanos = steady(lambda: pool.map(square, range(items))) / items * 1e9
+        parameter = ("items", items)
+        trial.emit("map(x * x), default chunks", "ns/item", nanos, items=items, parameter=parameter)
+        items *= 10
+    pool.close()
+
+
+ROWS = {
+    "B1": (ALL, default_chunks),
+    "B2": (ALL, one_by_one),
+    "B3": (ALL, unordered),
+    "B4": (ALL, round_trip),
+    "B12": (["multiprocessing forkserver", *ALL], first_result),
+    "B13": (ALL, arguments),
+    "B16": (ALL, straggler),
+    "B18": (ALL, wake_ups),
+    "B19": (ALL, memory),
+    "B20": (ALL, sweep),
+}

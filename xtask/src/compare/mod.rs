@@ -1,0 +1,102 @@
+//! `cargo xtask bench --compare`: ours and the peers in turns, row by row.
+//!
+//! The contestants are programs: `benches/compare` is ours, `benches/peers/*` the others. Each lists
+//! which rows it has for whom, does one trial when it is told to, and prints lines of JSON. Those
+//! go through a file to `benches/report`, which knows what they mean. So a new row is a matter of
+//! the programs alone.
+
+mod programs;
+mod trial;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::bench::{machine, model};
+use crate::{Failure, Outcome, workspace};
+
+use programs::{Contestant, Field};
+
+/// Trials of a contestant in a row.
+const TRIALS: u32 = 5;
+const TRIALS_QUICK: u32 = 3;
+
+/// Rows of which a trial is a minute of waiting: one is enough.
+const LONG: [&str; 1] = ["B18"];
+
+/// Runs the rows `only`, or all, and writes the results.
+pub(crate) fn run(quick: bool, only: Option<&str>) -> Outcome {
+    let field = Field::gather()?;
+    let rows = chosen(&field, only)?;
+    let mut missing = field.missing.clone();
+    let folder = workspace::target_dir().join("compare");
+    fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    let path = folder.join("records.jsonl");
+    let mut records = File::create(&path).map_err(|error| error.to_string())?;
+    for row in rows {
+        let mut contestants: Vec<&Contestant> = field.of_row(row).collect();
+        let trials = match (LONG.contains(&row), quick) {
+            (true, _) => 1,
+            (false, true) => TRIALS_QUICK,
+            (false, false) => TRIALS,
+        };
+        for number in 1..=trials {
+            let mut failed = Vec::new();
+            for contestant in &contestants {
+                println!("{row} {number}/{trials} {}", contestant.name);
+                let (lines, end) = trial::run(contestant, quick);
+                let written = records.write_all(lines.as_bytes());
+                written.map_err(|error| error.to_string())?;
+                if let Err(why) = end {
+                    println!("    failed: {why}");
+                    missing.push(format!("{row} {}: {why}", contestant.name));
+                    failed.push(contestant.name.as_str());
+                }
+            }
+            contestants.retain(|contestant| !failed.contains(&contestant.name.as_str()));
+        }
+    }
+
+    let mut report = Command::new(&field.report);
+    report.arg(&path).arg(results()?).arg(machine());
+    if quick {
+        report.arg("--quick");
+    }
+    report.args(&missing);
+    let status = report.status().map_err(|error| error.to_string())?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Failure::Failed("some of ours have no figure".to_owned()))
+    }
+}
+
+/// The rows to run, in the order of our list.
+fn chosen<'a>(field: &'a Field, only: Option<&'a str>) -> Result<Vec<&'a str>, Failure> {
+    let all = field.rows();
+    let Some(only) = only else { return Ok(all) };
+    let wanted: Vec<&str> = only.split(',').map(str::trim).collect();
+    if let Some(unknown) = wanted.iter().find(|row| !all.contains(row)) {
+        let message = format!("no row `{unknown}`; there are: {}", all.join(", "));
+        return Err(Failure::Usage(message));
+    }
+    Ok(all.into_iter().filter(|row| wanted.contains(row)).collect())
+}
+
+/// The results' path without what comes after the dot: date and machine.
+fn results() -> Result<PathBuf, String> {
+    let output = Command::new("date").arg("+%F").output();
+    let output = output.map_err(|error| format!("date: {error}"))?;
+    let date = String::from_utf8_lossy(&output.stdout);
+    let name = format!("{}-{}", date.trim(), slug(&model()));
+    Ok(workspace::root().join("benches/results").join(name))
+}
+
+/// `Some(R) CPU @ 2 GHz` as `some-r-cpu-2-ghz`.
+fn slug(name: &str) -> String {
+    let lower = name.to_lowercase();
+    let words = lower.split(|c: char| !c.is_ascii_alphanumeric());
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    words.join("-")
+}
