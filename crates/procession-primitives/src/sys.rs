@@ -338,15 +338,6 @@ pub(crate) fn thread_count() -> io::Result<usize> {
     count.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// The most memory that this process has had resident, in bytes.
-pub(crate) fn peak_resident() -> u64 {
-    // SAFETY: all zeros is a valid `rusage`.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: writes to `usage`, and cannot fail for this process.
-    let _ = unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) };
-    u64::try_from(usage.ru_maxrss).unwrap_or(0) << 10
-}
-
 /// The kernel's list of locks to mark when a thread dies, with one entry.
 #[repr(C)]
 struct RobustList {

@@ -270,8 +270,8 @@ impl<R> Process<R> {
 
     /// How much memory the process has, `None` if it has ended.
     ///
-    /// Reads `/proc`: some microseconds. A process looks at itself with
-    /// [`own_memory`](crate::own_memory).
+    /// Reads `/proc`: about ten microseconds. What a process itself has resident tells
+    /// [`own_memory`](crate::own_memory) faster.
     #[must_use]
     pub fn memory(&self) -> Option<MemoryUsage> {
         MemoryUsage::of(self.pid, self.pidfd.as_fd())

@@ -67,7 +67,8 @@ impl MemoryUsage {
 /// `/proc/self/statm` of the process with this number.
 static KEPT: Mutex<Option<(u32, File)>> = Mutex::new(None);
 
-/// How much memory this process has.
+/// How much of the machine's memory this process has mapped now, shared pages included, in bytes:
+/// its own [`resident`](MemoryUsage::resident).
 ///
 /// For a worker that looks after itself between two tasks: less than a microsecond, as the file of
 /// `/proc` that it reads stays open from the first call on (one descriptor).
@@ -82,22 +83,22 @@ static KEPT: Mutex<Option<(u32, File)>> = Mutex::new(None);
 /// let before = procession_primitives::own_memory()?;
 /// let bytes = vec![1_u8; 64 << 20];
 /// let after = procession_primitives::own_memory()?;
-/// assert!(after.resident() > before.resident() + (bytes.len() / 2) as u64);
+/// assert!(after > before + (bytes.len() / 2) as u64);
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub fn own_memory() -> io::Result<MemoryUsage> {
+pub fn own_memory() -> io::Result<u64> {
     let me = std::process::id();
     // A copy of this process, made while a thread was here, finds the lock taken for ever.
     let Ok(mut kept) = KEPT.try_lock() else {
         return read(&open()?);
     };
     if let Some((pid, file)) = kept.take() {
-        let usage = (pid == me).then(|| read(&file));
-        if let Some(Ok(usage)) = usage {
+        let found = (pid == me).then(|| read(&file));
+        if let Some(Ok(resident)) = found {
             *kept = Some((pid, file));
-            return Ok(usage);
+            return Ok(resident);
         }
-        if usage.is_some() {
+        if found.is_some() {
             // Somebody closed the descriptor and uses the number: it is not ours to close.
             let _ = file.into_raw_fd();
         }
@@ -111,20 +112,14 @@ fn open() -> io::Result<File> {
     Ok(File::from(sys::above_stdio(file)?))
 }
 
-fn read(file: &File) -> io::Result<MemoryUsage> {
+fn read(file: &File) -> io::Result<u64> {
     let mut space = [0; 256];
     let len = file.read_at(&mut space, 0)?;
     let parse = || {
-        let mut fields = std::str::from_utf8(&space[..len]).ok()?.split_whitespace();
-        let page = rustix::param::page_size() as u64;
-        let mut field = |skip| Some(fields.nth(skip)?.parse::<u64>().ok()? * page);
-        // Size, resident, shared, text, libraries, data with stack.
-        let (resident, data) = (field(1)?, field(3)?);
-        Some(MemoryUsage {
-            resident,
-            peak: sys::peak_resident().max(resident),
-            data,
-        })
+        let text = std::str::from_utf8(&space[..len]).ok()?;
+        // The pages mapped, those resident, and more.
+        let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
+        Some(pages * rustix::param::page_size() as u64)
     };
     parse().ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
