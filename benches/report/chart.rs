@@ -16,6 +16,8 @@ const BAR_HEIGHT: u32 = 26;
 const CURVES_HEIGHT: u32 = 460;
 /// Of title, axis and margins.
 const AROUND: u32 = 76;
+/// Beside curves.
+const LEGEND_WIDTH: u32 = 200;
 const FONT: &str = "sans-serif";
 
 /// One part of a file.
@@ -135,6 +137,7 @@ fn draw_bars(area: &Area<'_>, title: &str, bars: &[Bar]) -> Outcome<()> {
         .disable_y_mesh()
         .light_line_style(TRANSPARENT)
         .x_label_formatter(&|place| Scale::Log.label(*place))
+        .x_label_style((FONT, 12))
         .y_labels(count)
         .y_label_formatter(&|segment| match segment {
             SegmentValue::CenterOf(at) if *at < count => bars[count - 1 - at].name.clone(),
@@ -170,14 +173,14 @@ fn draw_curves(area: &Area<'_>, title: &str, x: &Axis, y: &Axis, lines: &[Line])
     let (bottom, top) = bounds(points().map(|(_, value)| value));
     let (bottom, top) = match y.scale {
         Scale::Linear => (0.0, top * 1.05),
-        _ => (bottom.floor(), top.ceil()),
+        _ => (bottom.floor(), top + 0.1),
     };
-    let mut chart = ChartBuilder::on(area)
+    let (area, legend) = area.split_horizontally(WIDTH - LEGEND_WIDTH);
+    let mut chart = ChartBuilder::on(&area)
         .caption(title, (FONT, 16))
         .margin(8)
         .x_label_area_size(40)
         .y_label_area_size(64)
-        .right_y_label_area_size(150)
         .build_cartesian_2d(left..right, bottom..top)?;
     chart
         .configure_mesh()
@@ -190,20 +193,16 @@ fn draw_curves(area: &Area<'_>, title: &str, x: &Axis, y: &Axis, lines: &[Line])
     for (number, line) in lines.iter().enumerate() {
         let colour = Palette99::pick(number).mix(0.9);
         let points: Vec<(f64, f64)> = line.points.iter().map(place).collect();
-        let drawn = chart.draw_series(LineSeries::new(points.clone(), colour.stroke_width(2)))?;
-        let sample = move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2));
-        drawn.label(&line.name).legend(sample);
+        chart.draw_series(LineSeries::new(points.clone(), colour.stroke_width(2)))?;
         let dots = points
             .into_iter()
             .map(|at| Circle::new(at, 3, colour.filled()));
         chart.draw_series(dots)?;
+        let height = 40 + number as i32 * 20;
+        let sample = vec![(0, height), (18, height)];
+        legend.draw(&PathElement::new(sample, colour.stroke_width(2)))?;
+        legend.draw(&Text::new(line.name.as_str(), (24, height - 6), (FONT, 13)))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::Coordinate(WIDTH as i32 - 230, 4))
-        .background_style(WHITE.mix(0.8))
-        .label_font((FONT, 12))
-        .draw()?;
     Ok(())
 }
 

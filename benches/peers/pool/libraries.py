@@ -1,6 +1,7 @@
-"""One face for all libraries: a pool with `map`, `apply`, `unordered` and its defaults.
+"""One face for all libraries: a pool with `map`, `apply`, `unordered`, and its defaults.
 
-`most_items` is what a default `map` does in a second or two.
+`most_items` is what a default `map` does in a second or two. `outcomes` are those of `unordered`,
+but with an exception in the place of a value that there is not, where the library can tell.
 """
 
 import concurrent.futures
@@ -25,8 +26,13 @@ class Multiprocessing:
     def unordered(self, function, items):
         return self.pool.imap_unordered(function, items)
 
+    outcomes = unordered
+
     def ordered(self, function, items):
         return self.pool.imap(function, items)
+
+    def pids(self):
+        return [process.pid for process in self.pool._pool]
 
     def close(self):
         self.pool.terminate()
@@ -56,6 +62,16 @@ class ConcurrentFutures:
     def unordered(self, function, items):
         futures = [self.pool.submit(function, item) for item in items]
         return (future.result() for future in concurrent.futures.as_completed(futures))
+
+    def outcomes(self, function, items):
+        futures = [self.pool.submit(function, item) for item in items]
+        return map(outcome, concurrent.futures.as_completed(futures))
+
+    def ordered(self, function, items):
+        return self.pool.map(function, items)
+
+    def pids(self):
+        return list(self.pool._processes or {})
 
     def close(self):
         for process in list((self.pool._processes or {}).values()):
@@ -94,8 +110,13 @@ class Mpire:
     def unordered(self, function, items):
         return self.pool.imap_unordered(function, items)
 
+    outcomes = unordered
+
     def ordered(self, function, items):
         return self.pool.imap(function, items)
+
+    def pids(self):
+        return [process.pid for process in self.pool._workers]
 
     def close(self):
         self.pool.terminate()
@@ -121,9 +142,27 @@ class Pebble:
         futures = [self.pool.schedule(function, args=(item,)) for item in items]
         return (future.result() for future in concurrent.futures.as_completed(futures))
 
+    def outcomes(self, function, items):
+        futures = [self.pool.schedule(function, args=(item,)) for item in items]
+        return map(outcome, concurrent.futures.as_completed(futures))
+
+    def ordered(self, function, items):
+        return self.pool.map(function, items).result()
+
+    def within(self, seconds, function, item):
+        """A future that fails when the time is up."""
+        return self.pool.schedule(function, args=(item,), timeout=seconds)
+
+    def pids(self):
+        return list(self.pool._pool_manager.worker_manager.workers)
+
     def close(self):
         self.pool.stop()
         self.pool.join()
+
+
+def outcome(future):
+    return future.exception() or future.result()
 
 
 LIBRARIES = {

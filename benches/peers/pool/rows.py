@@ -1,9 +1,14 @@
 """The rows, each written once for all libraries. Workloads have the names that ours have."""
 
+import os
+import queue
+import signal
 import statistics
+import tempfile
+import threading
 import time
 
-from processes import descendants, idleness, private_kib
+from processes import descendants, idleness, private_kib, status
 from trial import latencies, steady
 
 WORKERS = 2
@@ -124,6 +129,103 @@ def sweep(trial, library):
     pool.close()
 
 
+def deaths(trial, library):
+    """A worker is killed every 20 ms. No library here runs again what a dead one had in hand."""
+    pool = library(WORKERS)
+    items = 1_000
+    pool.map(wait, [0] * WORKERS, chunksize=1)
+    arrivals, over = queue.Queue(), threading.Event()
+
+    def consume():
+        try:
+            for value in pool.outcomes(wait_and_return, range(items)):
+                arrivals.put(value)
+        except Exception as error:
+            arrivals.put(error)
+        arrivals.put(over)
+
+    def kill():
+        while not over.wait(0.02):
+            try:
+                living = [pid for pid in pool.pids() if pid in descendants()]
+                os.kill(living[0], signal.SIGKILL)
+            except (IndexError, OSError, ValueError):
+                pass  # it is just being replaced
+
+    for work in (consume, kill):
+        threading.Thread(target=work, daemon=True).start()
+    values, more = set(), {}
+    try:
+        while (value := arrivals.get(timeout=3)) is not over:
+            if isinstance(value, int):
+                values.add(value)
+    except queue.Empty:
+        more = dict(failed=f"hangs, with {len(values)} values")
+    over.set()
+    lost = None if more else items - len(values)
+    trial.emit("a kill every 20 ms, items lost", "items", lost, items=items, **more)
+    for pid in descendants():
+        os.kill(pid, signal.SIGKILL)
+    os._exit(0)  # what is left of the pool may wait for ever
+
+
+def wait_and_return(n):
+    time.sleep(1e-3)
+    return n
+
+
+def limits(trial, library):
+    """From the end of a task's time to its outcome. Each task says when it begins."""
+    items, limit = trial.size(100, 40), 0.05
+    pool = library(WORKERS)
+    pool.map(wait, [0] * WORKERS, chunksize=1)
+    ends = {}
+    with tempfile.TemporaryDirectory() as folder:
+        futures = [pool.within(limit, endless, f"{folder}/{n}") for n in range(items)]
+        for n, future in enumerate(futures):
+            future.add_done_callback(lambda _, n=n: ends.setdefault(n, time.monotonic_ns()))
+        for future in futures:
+            assert isinstance(future.exception(), TimeoutError)
+        pool.close()
+        late = []
+        for n, end in ends.items():
+            with open(f"{folder}/{n}") as file:
+                late.append((end - int(file.read())) / 1e6 - limit * 1e3)
+    trial.emit_latencies("endless tasks, outcome after the limit of 50 ms", "ms", late)
+
+
+def endless(path):
+    with open(path, "w") as file:
+        file.write(str(time.monotonic_ns()))
+    while True:
+        pass
+
+
+def slow_consumer(trial, library):
+    """Memory of this process. The consumer is slower than the pool."""
+    items = trial.size(10**5, 2 * 10**4)
+    pool = library(WORKERS)
+    pool.map(wait, [0] * WORKERS, chunksize=1)
+    resident = lambda: status("/proc/self", "VmRSS:") / 1024
+    series, start, before = [], time.perf_counter(), resident()
+    for n, _ in enumerate(pool.ordered(len, (bytes(1024) for _ in range(items)))):
+        if n % (items // 100) == 0:
+            series.append((time.perf_counter() - start, resident() - before))
+        spin(1e-4)
+    sizes = [mib for _, mib in series]
+    what = "imap, items of 1 KiB, slow consumer"
+    trial.emit(f"{what}: memory", "MiB", max(sizes), items=items, series=series)
+    growth = max(sizes) - max(sizes[:10])
+    trial.emit(f"{what}: growth after a tenth", "MiB", growth, items=items)
+    pool.close()
+
+
+def spin(seconds):
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
 ROWS = {
     "B1": (ALL, default_chunks),
     "B2": (ALL, one_by_one),
@@ -131,7 +233,10 @@ ROWS = {
     "B4": (ALL, round_trip),
     "B12": (["multiprocessing forkserver", *ALL], first_result),
     "B13": (ALL, arguments),
+    "B14": (ALL, deaths),
+    "B15": (["pebble"], limits),
     "B16": (ALL, straggler),
+    "B17": (ALL, slow_consumer),
     "B18": (ALL, wake_ups),
     "B19": (ALL, memory),
     "B20": (ALL, sweep),
