@@ -25,7 +25,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use procession_primitives::{CodeAddress, Phase};
+use procession_primitives::Phase;
 
 /// Index of a worker in its pool.
 pub(crate) type WorkerIndex = u32;
@@ -76,7 +76,7 @@ impl State {
 }
 
 /// Bytes of input and of output that lie in the cell itself.
-pub(crate) const SMALL: usize = 192;
+pub(crate) const SMALL: usize = 128;
 
 /// The control part of a cell. Its small input and output follow it in memory.
 #[repr(C, align(128))]
@@ -85,18 +85,19 @@ pub(crate) struct Cell {
     state: AtomicU32,
     /// Next in the list of finished tasks that this one is in.
     pub(crate) next: AtomicU32,
-    /// The cell whose `inbox` gets this task when it is finished.
+    /// The cell whose `inbox` gets this task when it is finished, or [`HUB`](crate::mailbox::HUB).
     pub(crate) mailbox: AtomicU32,
     /// List of finished tasks, in a cell that serves as mailbox: see `mailbox.rs`.
     pub(crate) inbox: AtomicU32,
     pub(crate) items: AtomicU32,
-    reserved: AtomicU32,
-    /// For the call alone: which of its items come first here.
+    /// Whether its items are guarded: see `guard.rs`.
+    pub(crate) guarded: AtomicU32,
+    /// Number of the first item in its call.
     pub(crate) first: AtomicU64,
     /// Item in progress and its phase: `item << 3 | phase`.
     at: AtomicU64,
-    trampoline: [AtomicU64; 2],
-    function: [AtomicU64; 2],
+    /// Trampoline, function, and the function that makes the state, if there is one.
+    code: [[AtomicU64; 2]; 3],
     /// Block with the input, 0 if it is in the cell; and its length.
     pub(crate) input: AtomicU64,
     pub(crate) input_len: AtomicU64,
@@ -108,6 +109,25 @@ pub(crate) struct Cell {
     pub(crate) output_new: AtomicU64,
     /// Nanoseconds that workers have spent on it.
     pub(crate) nanos: AtomicU64,
+    /// When it was submitted and when it was claimed last, on the monotonic clock.
+    pub(crate) queued_at: AtomicU64,
+    pub(crate) claimed_at: AtomicU64,
+    /// Which call it is of: what workers keep for a call is found by this.
+    pub(crate) call: AtomicU64,
+    /// Block and length of what all tasks of the call have in common.
+    pub(crate) context: AtomicU64,
+    pub(crate) context_len: AtomicU64,
+    /// Microseconds that an item may take before it is told, and before it is killed; 0 for ever.
+    pub(crate) notice: AtomicU64,
+    pub(crate) limit: AtomicU64,
+    /// For the items' seeds.
+    pub(crate) seed: AtomicU64,
+    /// How often its items were tried before.
+    pub(crate) attempt: AtomicU32,
+    /// Set to have the items that are not begun left alone.
+    pub(crate) stop: AtomicU32,
+    /// The ring that it is offered in.
+    pub(crate) ring: AtomicU32,
 }
 
 /// Distance from one cell to the next.
@@ -115,7 +135,7 @@ pub(crate) const CELL_STRIDE: usize = 512;
 pub(crate) const SMALL_INPUT_AT: usize = size_of::<Cell>();
 pub(crate) const SMALL_OUTPUT_AT: usize = SMALL_INPUT_AT + SMALL;
 
-const _: () = assert!(size_of::<Cell>() == 128);
+const _: () = assert!(size_of::<Cell>() == 256);
 const _: () = assert!(SMALL_OUTPUT_AT + SMALL <= CELL_STRIDE);
 
 impl Cell {
@@ -202,19 +222,14 @@ impl Cell {
         ((word >> 3) as u32, Phase::from_word((word & 7) as u32))
     }
 
-    pub(crate) fn set_code(&self, trampoline: CodeAddress, function: CodeAddress) {
-        let store = |to: &[AtomicU64; 2], from: CodeAddress| {
-            for (to, from) in to.iter().zip(from.to_words()) {
-                to.store(from, Ordering::Relaxed);
-            }
-        };
-        store(&self.trampoline, trampoline);
-        store(&self.function, function);
+    pub(crate) fn set_code(&self, code: [[u64; 2]; 3]) {
+        for (to, from) in self.code.iter().flatten().zip(code.iter().flatten()) {
+            to.store(*from, Ordering::Relaxed);
+        }
     }
 
-    /// Code addresses, as words: trampoline, then function.
-    pub(crate) fn code(&self) -> [[u64; 2]; 2] {
-        [&self.trampoline, &self.function]
-            .map(|words| [0, 1].map(|i: usize| words[i].load(Ordering::Relaxed)))
+    /// Code addresses, as words: trampoline, function, maker of the state.
+    pub(crate) fn code(&self) -> [[u64; 2]; 3] {
+        [0, 1, 2].map(|i: usize| [0, 1].map(|j: usize| self.code[i][j].load(Ordering::Relaxed)))
     }
 }

@@ -52,6 +52,11 @@ impl Chunks {
         wanted.min(fair).max(1.0) as u32
     }
 
+    /// Items of the largest chunk up to now.
+    pub(crate) fn largest(&self) -> u64 {
+        self.fixed.map_or(self.largest as u64, u64::from)
+    }
+
     /// Encoded bytes at which a chunk is full.
     pub(crate) fn byte_limit(&self) -> usize {
         if self.fixed.is_some() {

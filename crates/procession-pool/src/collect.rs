@@ -3,7 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::TaskError;
-use crate::map::Receive;
+
+/// Gets outcomes as they come, in runs.
+pub(crate) trait Receive<R> {
+    /// Outcomes follow, of the items from number `first` on.
+    fn begin(&mut self, first: u64);
+    fn push(&mut self, outcome: Result<R, TaskError>);
+    /// The run is over.
+    fn end(&mut self);
+}
 
 /// Values in the order of their items, as far as that is known.
 #[derive(Debug)]
@@ -98,6 +106,11 @@ impl<R> AllOrFirstError<R> {
             failed: None,
             at: 0,
         }
+    }
+
+    /// Whether an item has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.is_some()
     }
 
     /// What came of a call that ended so. An item's own error says more than that of the pool.

@@ -1,10 +1,13 @@
 //! What can go wrong in making a pool, and with an item.
 
 use std::fmt;
+use std::time::Duration;
 
 use procession_primitives::{
     CodeError, Death, DecodeError, EncodeError, FamilyError, OutOfMemory, Panic, StartError,
 };
+
+use crate::worker::InitFailure;
 
 /// A pool could not be made. Nothing of it is left.
 #[derive(Debug)]
@@ -16,6 +19,16 @@ pub enum PoolError {
     Family(FamilyError),
     /// A worker could not be started.
     Start(StartError),
+    /// The initialiser's argument could not be encoded.
+    Argument(EncodeError),
+    /// The initialiser or finaliser is in no code that a worker would have too.
+    Function(TaskError),
+    /// The pool would be in a task of a pool in a task of a pool, and so on, too often.
+    TooDeep,
+    /// The trace file could not be made.
+    Trace(std::io::Error),
+    /// The output of workers cannot be captured.
+    Output(std::io::Error),
     /// There is no shared memory for the pool.
     OutOfMemory(OutOfMemory),
 }
@@ -32,6 +45,14 @@ impl fmt::Display for PoolError {
             }
             Self::Family(error) => error.fmt(f),
             Self::Start(error) => write!(f, "a worker could not be started: {error}"),
+            Self::Argument(error) => write!(f, "the argument of the initialiser {error}"),
+            Self::Function(error) => error.fmt(f),
+            Self::TooDeep => {
+                let most = crate::MAX_DEPTH;
+                write!(f, "a pool has at most {most} pools above it")
+            }
+            Self::Trace(error) => write!(f, "the trace file: {error}"),
+            Self::Output(error) => write!(f, "the output of workers cannot be captured: {error}"),
             Self::OutOfMemory(error) => error.fmt(f),
         }
     }
@@ -40,7 +61,10 @@ impl fmt::Display for PoolError {
 impl std::error::Error for PoolError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::WorkerCount(_) => None,
+            Self::WorkerCount(_) | Self::TooDeep => None,
+            Self::Argument(error) => Some(error),
+            Self::Function(error) => Some(error),
+            Self::Trace(error) | Self::Output(error) => Some(error),
             Self::Family(error) => Some(error),
             Self::Start(error) => Some(error),
             Self::OutOfMemory(error) => Some(error),
@@ -81,12 +105,25 @@ pub enum TaskError {
     Function(Box<CodeError>),
     /// The worker does not have the function: it runs other code than this process.
     NoSuchFunction(Box<str>),
+    /// It took longer than this, its time-out and grace, and was ended with its worker, which was
+    /// replaced.
+    TimedOut(Duration),
+    /// It was not wanted any more: cancelled, killed, or stopped by the failure of another item.
+    Cancelled,
+    /// It has cost as many workers as it may: how each one died.
+    CrashLimit(Box<[Death]>),
+    /// The initialiser failed in every worker.
+    InitFailed(Box<InitFailure>),
+    /// The pool has replaced as many workers as it may.
+    RestartLimit(usize),
     /// The pool has no workers left and cannot start any.
     NoWorkers(Box<str>),
     /// The pool was closed or terminated, or belongs to another process.
     Closed,
     /// [`join`](crate::Pool::join) of a pool that was not closed: it would wait for ever.
     NotClosed,
+    /// The outcome was handed out before.
+    Taken,
     /// The worker wrote something that is no outcome.
     Protocol,
 }
@@ -104,9 +141,19 @@ impl fmt::Display for TaskError {
             Self::NoSuchFunction(error) => {
                 write!(f, "the worker does not have the function: {error}")
             }
+            Self::TimedOut(after) => write!(f, "ended since it took longer than {after:?}"),
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::CrashLimit(deaths) => {
+                write!(f, "given up after the death of {} workers", deaths.len())?;
+                let last = deaths.last();
+                last.map_or(Ok(()), |death| write!(f, "; the last: {death}"))
+            }
+            Self::InitFailed(failure) => write!(f, "the initialiser failed: {failure}"),
+            Self::RestartLimit(most) => write!(f, "the pool has replaced {most} workers"),
             Self::NoWorkers(why) => write!(f, "the pool has no workers: {why}"),
             Self::Closed => f.write_str("the pool takes no more tasks"),
             Self::NotClosed => f.write_str("the pool is still open"),
+            Self::Taken => f.write_str("the outcome was handed out before"),
             Self::Protocol => f.write_str("the worker wrote something that is no outcome"),
         }
     }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use procession_primitives::wake;
 
 use crate::cell::WorkerIndex;
-use crate::shared::{OPEN, Shared};
+use crate::shared::{OPEN, Shared, WorkerLine};
 
 /// Words of a bitmap over all workers.
 pub(crate) const WORDS: usize = (crate::MAX_WORKERS as usize).div_ceil(64);
@@ -37,7 +37,7 @@ fn place(index: WorkerIndex) -> (usize, u64) {
 
 impl Shared {
     fn words(&self) -> usize {
-        (self.workers() as usize).div_ceil(64)
+        (self.room() as usize).div_ceil(64)
     }
 
     /// Sees to it that somebody looks for the task just offered.
@@ -57,6 +57,28 @@ impl Shared {
     pub(crate) fn call_all(&self) {
         fence(Ordering::SeqCst);
         while self.wake_one() {}
+    }
+
+    /// Calls worker `index`, which has something of its own to look at.
+    pub(crate) fn call_worker(&self, index: WorkerIndex) {
+        // SeqCst: as in `call_one`.
+        fence(Ordering::SeqCst);
+        let (at, bit) = place(index);
+        let asleep = &self.header().asleep.0[at];
+        if asleep.load(Ordering::Relaxed) & bit != 0
+            && asleep.fetch_and(!bit, Ordering::Relaxed) & bit != 0
+            && let Some(line) = self.worker(index)
+        {
+            line.call.fetch_add(1, Ordering::Relaxed);
+            wake(&line.call, 1);
+        }
+    }
+
+    /// Whether a worker sleeps or looks for work.
+    pub(crate) fn anyone_idle(&self) -> bool {
+        let header = self.header();
+        let any = |words: &[AtomicU64]| words.iter().any(|word| word.load(Ordering::Relaxed) != 0);
+        any(&header.asleep.0[..self.words()]) || any(&header.searching.0[..self.words()])
     }
 
     /// Wakes a sleeper, if there is one.
@@ -120,8 +142,9 @@ impl Idle {
         }
     }
 
-    /// Waits until there may be something to do.
-    pub(crate) fn wait(&mut self) {
+    /// Waits until there may be something to do. False if there was nothing until `deadline`, and
+    /// nobody counts on this worker.
+    pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> bool {
         if !self.searching {
             self.searching = true;
             let (at, bit) = place(self.index);
@@ -130,14 +153,14 @@ impl Idle {
         let start = Instant::now();
         while start.elapsed() < self.spin {
             for _ in 0..32 {
-                if self.shared.has_hints() {
+                if self.shared.has_hints() || self.is_meant() {
                     self.spin = (self.spin * 2).min(SPIN_MOST);
-                    return;
+                    return true;
                 }
                 std::hint::spin_loop();
             }
         }
-        self.sleep();
+        let wanted = self.sleep(deadline);
         // Had it looked a little longer, it would have found something: or not.
         let paid = start.elapsed() < SPIN_MOST * 2;
         self.spin = if paid {
@@ -145,12 +168,21 @@ impl Idle {
         } else {
             (self.spin / 4).max(SPIN_LEAST)
         };
+        wanted
     }
 
-    fn sleep(&self) {
+    /// Whether there is something for this worker alone: a letter, or its end.
+    fn is_meant(&self) -> bool {
+        let letter = |line: &WorkerLine| line.letter.load(Ordering::Relaxed) != 0;
+        self.shared.worker(self.index).is_some_and(letter)
+            || self.index >= self.shared.target()
+            || self.shared.header().phase.0.load(Ordering::Relaxed) != OPEN
+    }
+
+    fn sleep(&mut self, deadline: Option<Instant>) -> bool {
         let (at, bit) = place(self.index);
         let Some(line) = self.shared.worker(self.index) else {
-            return;
+            return false;
         };
         let header = self.shared.header();
         let news = self.shared.family.news();
@@ -159,10 +191,19 @@ impl Idle {
         header.searching.0[at].fetch_and(!bit, Ordering::Relaxed);
         // SeqCst: pairs with the fence in `call_one`.
         fence(Ordering::SeqCst);
-        if !self.shared.has_hints() && header.phase.0.load(Ordering::Relaxed) == OPEN {
-            self.shared.family.park(&line.call, call, news, None);
+        if !self.shared.has_hints() && !self.is_meant() {
+            self.shared.family.park(&line.call, call, news, deadline);
         }
         header.searching.0[at].fetch_or(bit, Ordering::Relaxed);
-        header.asleep.0[at].fetch_and(!bit, Ordering::Relaxed);
+        let called = header.asleep.0[at].fetch_and(!bit, Ordering::Relaxed) & bit == 0;
+        if !called && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            header.searching.0[at].fetch_and(!bit, Ordering::Relaxed);
+            self.searching = false;
+            // SeqCst: pairs with the fence in `call_one`: whoever still counted on this worker has
+            // its offer seen here.
+            fence(Ordering::SeqCst);
+            return self.shared.has_hints() || self.is_meant();
+        }
+        true
     }
 }

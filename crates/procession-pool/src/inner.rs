@@ -1,25 +1,39 @@
 //! What all handles and calls of one pool share.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use procession_primitives::{Block, Family, News, wake};
+use procession_primitives::{Block, Family, News, monotonic_nanos, wake};
 
-use crate::call::{self, Call};
+use crate::builder::Config;
+use crate::call::{Call, Collected};
+use crate::cell::Cell;
 use crate::crew::Crew;
+use crate::filling;
+use crate::hub::Hub;
 use crate::shared::{self, CELLS, CLOSED, OPEN, Place, Shared};
-use crate::{PoolError, TaskError};
+use crate::stats::Tally;
+use crate::trace::Trace;
+use crate::{MAX_DEPTH, PoolError, TaskError, context, event};
+
+/// Least number of workers that a pool has room for, so that it can grow.
+const ROOM: u32 = 256;
 
 /// A pool, as its program sees it.
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) shared: Shared,
     pub(crate) crew: Crew,
-    pub(crate) workers: usize,
+    pub(crate) hub: Hub,
+    pub(crate) tally: Tally,
+    trace: Option<Trace>,
+    calls: AtomicU64,
     free: Mutex<Vec<u32>>,
     /// Held while hints are written.
     offers: Mutex<()>,
+    /// Held while each worker has a letter.
+    letters: Mutex<()>,
     abandoned: Mutex<Vec<Call>>,
     /// Outlives the crew: declared, so dropped, after it.
     _memory: Block,
@@ -29,30 +43,64 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// `workers`, if a pool can have as many.
+fn check_count(workers: usize, most: u32) -> Result<u32, PoolError> {
+    let count = u32::try_from(workers).ok();
+    let count = count.filter(|count| (1..=most).contains(count));
+    count.ok_or(PoolError::WorkerCount(workers))
+}
+
 impl Inner {
-    pub(crate) fn new(workers: usize) -> Result<Inner, PoolError> {
-        let count = u32::try_from(workers)
-            .ok()
-            .filter(|count| (1..=crate::MAX_WORKERS).contains(count));
-        let count = count.ok_or(PoolError::WorkerCount(workers))?;
+    pub(crate) fn new(mut config: Config) -> Result<Arc<Inner>, PoolError> {
+        let workers = config.workers();
+        let count = check_count(workers, crate::MAX_WORKERS)?;
+        if context::depth() >= MAX_DEPTH {
+            return Err(PoolError::TooDeep);
+        }
+        let room = count.max(ROOM);
+        let trace = config.trace.take().map(|path| Trace::create(&path));
+        let trace = trace.transpose().map_err(PoolError::Trace)?;
         let family = Family::current()?;
-        let memory = Block::zeroed(family, shared::size_for(count))?;
+        let memory = Block::zeroed(family, shared::size_for(room))?;
         let place = Place {
             offset: memory.offset(),
-            workers: count,
+            room,
             owner: family.me(),
         };
         let shared = Shared::at(family, place).ok_or(PoolError::WorkerCount(workers))?;
-        let crew = Crew::start(family, place).map_err(PoolError::Start)?;
-        Ok(Inner {
+        shared.header().target.0.store(count, Ordering::Relaxed);
+        let crew = Crew::start(family, &shared, place, config).map_err(PoolError::Start)?;
+        Ok(Arc::new(Inner {
             shared,
             crew,
-            workers,
+            hub: Hub::default(),
+            tally: Tally::default(),
+            trace,
+            calls: AtomicU64::new(1),
             free: Mutex::new((0..CELLS).rev().collect()),
             offers: Mutex::new(()),
+            letters: Mutex::new(()),
             abandoned: Mutex::new(Vec::new()),
             _memory: memory,
-        })
+        }))
+    }
+
+    /// How many workers the pool is meant to have.
+    pub(crate) fn workers(&self) -> usize {
+        self.shared.target() as usize
+    }
+
+    pub(crate) fn resize(&self, workers: usize) -> Result<(), PoolError> {
+        let target = check_count(workers, self.shared.room())?;
+        if self.shared.family.is_present() {
+            self.crew.resize(&self.shared, target);
+        }
+        Ok(())
+    }
+
+    /// A number for a call.
+    pub(crate) fn number(&self) -> u64 {
+        self.calls.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Whether the pool takes tasks from this process.
@@ -65,23 +113,68 @@ impl Inner {
         }
     }
 
-    pub(crate) fn attend(&self, news: News) {
-        self.crew.attend(&self.shared, news, &self.offers);
+    /// Settles and replaces dead workers, ends items that take too long. Until when to look again.
+    pub(crate) fn attend(&self, news: News) -> Option<Instant> {
+        let (events, deadline) = self.crew.attend(&self.shared, news, &self.offers);
+        if !events.is_empty() {
+            self.tell(events);
+        }
+        deadline
     }
 
-    /// Tells the workers of queued task `index`.
-    pub(crate) fn offer(&self, index: u32) {
+    /// Tells whoever wants to know.
+    #[cold]
+    pub(crate) fn tell(&self, events: Vec<event::Event>) {
+        if let Some(trace) = &self.trace {
+            trace.events(&events);
+        }
+        event::tell(self.crew.config().hook.as_ref(), events);
+    }
+
+    /// Takes note of a finished task.
+    pub(crate) fn note(&self, cell: &Cell, collected: &Collected) {
+        self.tally.note(cell, collected);
+        if let Some(trace) = &self.trace {
+            trace.task(cell, collected);
+        }
+    }
+
+    /// The right to send letters.
+    pub(crate) fn letters(&self) -> MutexGuard<'_, ()> {
+        lock(&self.letters)
+    }
+
+    /// Tells that an item failed and is tried again.
+    #[cold]
+    pub(crate) fn retried(&self, item: u64, attempt: u32) {
+        self.tally.retried();
+        self.tell(vec![event::Event::Retried { item, attempt }]);
+    }
+
+    /// Sleeps until `until`, or something happens in the family.
+    pub(crate) fn rest(&self, until: Instant) {
+        let never = AtomicU32::new(0);
+        let family = self.shared.family;
+        family.park(&never, 0, family.news(), Some(until));
+    }
+
+    /// Hands filled cell `index` to the workers.
+    pub(crate) fn submit(&self, index: u32, cell: &Cell) {
+        cell.queued_at.store(monotonic_nanos(), Ordering::Relaxed);
+        cell.queue();
         // Cells are fewer than places in the ring. Where deaths have filled it with repeated
         // offers, `attend` offers again.
-        if !self.write_hint(index) {
+        let ring = cell.ring.load(Ordering::Relaxed) as usize;
+        if !self.write_hint(index, ring) {
             self.crew.offer_again();
         }
         self.shared.call_one();
+        self.crew.call_resting(&self.shared);
     }
 
-    fn write_hint(&self, index: u32) -> bool {
+    fn write_hint(&self, index: u32, ring: usize) -> bool {
         let _one_at_a_time = lock(&self.offers);
-        self.shared.offer(index)
+        self.shared.offer(index, ring)
     }
 
     /// Takes a free cell, if more than `reserve` are free.
@@ -121,7 +214,7 @@ impl Inner {
     /// Gives a cell back, with whatever its task held.
     pub(crate) fn recycle(&self, index: u32) {
         if let Some(cell) = self.shared.cell(index) {
-            call::free_blocks(self, cell);
+            filling::free_blocks(self, cell);
             cell.clear();
         }
         self.give_back(index);
@@ -140,14 +233,21 @@ impl Inner {
             freed.fetch_add(1, Ordering::Release);
             wake(freed, u32::MAX);
         }
+        if self.hub.is_starved() {
+            self.nudge();
+        }
     }
 
     /// Keeps a call whose caller has left until its running tasks are done.
-    pub(crate) fn abandon(&self, call: Call) {
+    pub(crate) fn abandon(self: &Arc<Self>, call: Call) {
+        if call.is_timed() {
+            // Nobody else may be there to end what takes too long.
+            self.keep();
+        }
         lock(&self.abandoned).push(call);
     }
 
-    fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         lock(&self.abandoned).retain_mut(|call| !call.sweep(self));
     }
 
@@ -164,7 +264,10 @@ impl Inner {
     }
 
     /// Waits until the closed pool's workers have left; false if `deadline` passes first.
-    pub(crate) fn join(&self, deadline: Option<Instant>) -> bool {
+    pub(crate) fn join(self: &Arc<Self>, deadline: Option<Instant>) -> bool {
+        if !self.settle_hub(deadline) {
+            return false;
+        }
         let family = self.shared.family;
         // The end of a worker is news; a cell that comes back changes the word.
         let freed = &self.shared.header().freed.0;
@@ -194,11 +297,12 @@ impl Inner {
         }
     }
 
-    /// Ends the workers now.
-    pub(crate) fn terminate(&self) {
+    /// Ends the workers now, and gives every task that is left its outcome.
+    pub(crate) fn terminate(self: &Arc<Self>) {
         self.close();
         if self.shared.family.is_present() {
             self.crew.terminate(&self.shared);
+            self.fail_hub(&TaskError::Closed);
         }
     }
 }
@@ -210,7 +314,7 @@ impl Drop for Inner {
             self.crew.terminate(&self.shared);
             // What calls have left behind that were given up.
             for (_, cell) in self.shared.cells() {
-                call::free_blocks(self, cell);
+                filling::free_blocks(self, cell);
             }
         }
     }

@@ -32,28 +32,65 @@
 //! other results of a chunk with an error, this one keeps them; where it starts workers that die at
 //! once again and again, this one stops and says why.
 
+mod args;
+mod async_result;
+mod broadcast;
+mod builder;
 mod call;
 mod cell;
 mod chunk;
 mod collect;
+mod context;
 mod crew;
 mod error;
+mod event;
+mod filling;
+mod guard;
+mod hire;
+mod hub;
 mod idle;
+mod imap;
 mod inner;
+mod job;
 mod mailbox;
 mod map;
+mod options;
+mod outcome;
+mod output;
 mod pool;
+mod promise;
 mod record;
+mod retry;
+mod run;
+mod settle;
 mod shared;
+mod stats;
+mod submit;
 mod task;
+mod trace;
+mod view;
 mod worker;
 
+pub use args::Args;
+pub use async_result::AsyncResult;
+pub use builder::PoolBuilder;
 pub use chunk::python_chunksize;
+pub use context::{CurrentTask, current_task, worker_index};
 pub use error::{PoolError, TaskError};
-pub use pool::{Pool, View};
+pub use event::Event;
+pub use imap::{Elapsed, Imap};
+pub use options::Priority;
+pub use pool::Pool;
 pub use procession_primitives::{
     Death, Error, Panic, PanicLocation, Phase, Result, cpu_count, init,
 };
+pub use run::Initialized;
+pub use stats::{Histogram, PoolStats, WorkerStats};
+pub use view::View;
+pub use worker::InitFailure;
+
+/// Most pools that can be above a pool: tasks may use pools, whose tasks may use pools.
+pub const MAX_DEPTH: u32 = 8;
 
 /// Most workers of a pool: as many processes as a family can have, less some for others.
 pub const MAX_WORKERS: u32 = 4000;

@@ -1,98 +1,114 @@
-//! `map`: a stream of chunks into the pool, and of outcomes back, driven by the calling thread.
+//! A call over many items: a stream of chunks into the pool, and of outcomes back, driven by
+//! whoever waits for them.
 
+use std::any::Any;
+use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use procession_primitives::{
-    Death, DecodeError, EncodeError, Panic, boarding, catch, decode, decode_unguarded, encode,
-    encode_unguarded,
-};
+use procession_primitives::{Block, EncodeError, Panic, boarding, catch, encode, encode_unguarded};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::TaskError;
-use crate::call::{Call, Code, Collected, Filling, SPIN};
+use crate::call::{Call, Collected, SPIN};
 use crate::chunk::Chunks;
+use crate::collect::Receive;
+use crate::filling::{Filling, Prepared, Terms};
 use crate::inner::Inner;
-use crate::record::{Records, Tag};
+use crate::options::Options;
+use crate::outcome::outcomes;
+use crate::retry::{Retries, Verdict};
+use crate::run::Code;
 
 /// Most tasks of one call that are with the workers at once.
 const WINDOW_TASKS: usize = 512;
 /// Cells that calls which have tasks with the workers leave to those that have none: iterators
 /// that use the pool wait for a cell while their own call cannot give any back.
-const RESERVE: usize = 512;
+pub(crate) const RESERVE: usize = 512;
 /// Most encoded bytes of one call that are with the workers at once, unless one item alone is
 /// larger.
 const WINDOW_BYTES: u64 = 64 << 20;
 
-/// Gets outcomes as they come, in runs.
-pub(crate) trait Receive<R> {
-    /// Outcomes follow, of the items from number `first` on.
-    fn begin(&mut self, first: u64);
-    fn push(&mut self, outcome: Result<R, TaskError>);
-    /// The run is over.
-    fn end(&mut self);
+/// What a call runs, and how.
+pub(crate) struct Job<'a> {
+    pub(crate) pool: &'a Arc<Inner>,
+    pub(crate) options: &'a Options,
+    pub(crate) code: Result<Code, TaskError>,
+    pub(crate) context: Result<Option<(Block, usize)>, TaskError>,
 }
 
-/// Runs `function` on each of `items` and hands the outcomes to `receive`, in any order.
+impl Job<'_> {
+    /// The terms of its tasks, and the context, which the caller keeps as long as there are any.
+    pub(crate) fn open(self) -> Result<(Terms, Option<(Block, usize)>), TaskError> {
+        let (code, context) = (self.code?, self.context?);
+        self.pool.check_open()?;
+        self.pool.crew.rally(&self.pool.shared);
+        let number = self.pool.number();
+        let terms = Terms::new(code, number, context.as_ref(), self.options);
+        Ok((terms, context))
+    }
+}
+
+/// Runs a function on each of `items` and hands the outcomes to `receive`, in any order.
 ///
-/// On an error the items that were taken and not handed over have no outcome; returns how many
-/// items were taken.
+/// Returns how many items were taken. On an error, and where the first failure stopped the call, some
+/// of them have no outcome.
 pub(crate) fn run<A, R, I>(
-    pool: &Inner,
-    function: fn(A) -> R,
+    job: Job<'_>,
     items: &mut I,
-    chunks: Chunks,
     receive: &mut impl Receive<R>,
-) -> Result<(), (TaskError, u64)>
+) -> Result<u64, (TaskError, u64)>
 where
-    A: Serialize + DeserializeOwned,
-    R: Serialize + DeserializeOwned,
+    A: Serialize,
+    R: DeserializeOwned,
     I: Iterator<Item = A>,
 {
-    let start = || {
-        pool.check_open()?;
-        let code = Code::of(function)?;
-        pool.crew.rally();
-        Ok((code, Call::new(pool, pool.take_cell()?)))
-    };
-    let (code, call) = start().map_err(|error| (error, 0))?;
-    let mut map = Map {
-        pool,
-        code,
-        call: Some(call),
-        items,
-        next: 0,
-        exhausted: false,
-        in_flight: 0,
-        expected: 0,
-        chunks,
-    };
-    map.drive(receive).map_err(|error| (error, map.next))
+    let mut map = Map::open(job, || Some(items)).map_err(|error| (error, 0))?;
+    loop {
+        map.feed(receive).map_err(|error| (error, map.next))?;
+        if let Some(payload) = map.panicked.take() {
+            // The caller's iterator: his panic. The call ends on the way out.
+            panic::resume_unwind(payload);
+        }
+        if map.is_over() {
+            return Ok(map.next);
+        }
+        map.collect_some(None, receive)
+            .map_err(|error| (error, map.next))?;
+    }
 }
 
-/// Runs `function` on one item.
-pub(crate) fn apply<A, R>(pool: &Inner, function: fn(A) -> R, item: &A) -> Result<R, TaskError>
+/// Runs a function on one item.
+pub(crate) fn apply<A, R>(job: Job<'_>, item: &A) -> Result<R, TaskError>
 where
-    A: Serialize + DeserializeOwned,
-    R: Serialize + DeserializeOwned,
+    A: Serialize,
+    R: DeserializeOwned,
 {
-    pool.check_open()?;
-    let code = Code::of(function)?;
-    if pool.crew.is_deserted().is_some() {
-        pool.crew.rally();
+    let pool = job.pool;
+    if job.options.retries > 0 || job.options.crash_limit.is_some() {
+        let mut one = One(None);
+        run(job, &mut std::iter::once(item), &mut one).map_err(|(error, _)| error)?;
+        return one.0.unwrap_or(Err(TaskError::Protocol));
     }
+    let code = job.code?;
+    pool.check_open()?;
+    if pool.crew.is_deserted().is_some() {
+        pool.crew.rally(&pool.shared);
+    }
+    let terms = Terms::new(code, 0, None, job.options);
     let index = pool.take_cell()?;
     // One cell is task and mailbox.
-    let mut call = Call::new(pool, index);
-    let outcome = apply_in(pool, code, &mut call, index, item);
+    let mut call = Call::new(pool, index, &terms);
+    let outcome = apply_in(pool, &terms, &mut call, index, item);
     call.end(pool);
     outcome
 }
 
 fn apply_in<A: Serialize, R: DeserializeOwned>(
     pool: &Inner,
-    code: Code,
+    terms: &Terms,
     call: &mut Call,
     index: u32,
     item: &A,
@@ -104,29 +120,53 @@ fn apply_in<A: Serialize, R: DeserializeOwned>(
         false => filling.carry(&passengers),
     });
     added.map_err(|error| TaskError::ItemEncode(Box::new(error)))?;
-    let index = filling.finish(code, 0);
+    let index = filling.finish(terms, 0, 0);
     call.submit(pool, index);
-    let index = call.next(pool, SPIN)?;
+    let index = call.next(pool, SPIN, None)?.ok_or(TaskError::Protocol)?;
     let collected = Collected::read(pool, index).ok_or(TaskError::Protocol)?;
-    let mut one = One(None);
-    hand_over(&collected, &mut one);
-    one.0.unwrap_or(Err(TaskError::Protocol))
+    let mut outcome = None;
+    outcomes(&collected, &mut |_, value| {
+        outcome.get_or_insert(value);
+    });
+    outcome.unwrap_or(Err(TaskError::Protocol))
 }
 
-struct Map<'a, I: Iterator> {
-    pool: &'a Inner,
-    code: Code,
+/// A call under way.
+pub(crate) struct Map<I: Iterator> {
+    pool: Arc<Inner>,
+    terms: Terms,
     /// `None` only while it ends.
     call: Option<Call>,
-    items: &'a mut I,
+    items: I,
     /// Number of the next item.
-    next: u64,
+    pub(crate) next: u64,
     exhausted: bool,
+    /// What the iterator of the items threw.
+    pub(crate) panicked: Option<Box<dyn Any + Send>>,
     /// Encoded bytes that are with the workers.
     in_flight: u64,
     /// Encoded length of the last chunk.
     expected: usize,
     chunks: Chunks,
+    retries: Retries,
+    again: VecDeque<Again>,
+    /// Items that may be taken from the iterator for now.
+    pub(crate) allowance: u64,
+    /// Encoded bytes of a value, as of the last chunk.
+    value_bytes: u64,
+    fail_fast: bool,
+    /// An item has failed: the others are not wanted any more.
+    failed: bool,
+    /// Freed after the call's tasks.
+    _context: Option<(Block, usize)>,
+}
+
+/// An item that is tried again.
+struct Again {
+    item: u64,
+    prepared: Prepared,
+    attempt: u32,
+    due: Option<Instant>,
 }
 
 /// What was being done when a panic came.
@@ -136,51 +176,182 @@ enum Doing {
     Encoding,
 }
 
-impl<A: Serialize, I: Iterator<Item = A>> Map<'_, I> {
-    fn drive<R: DeserializeOwned>(
+impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
+    /// `items` is called only if nothing can go wrong any more.
+    pub(crate) fn open(
+        job: Job<'_>,
+        items: impl FnOnce() -> Option<I>,
+    ) -> Result<Map<I>, TaskError> {
+        let (pool, options) = (Arc::clone(job.pool), job.options);
+        let chunks = Chunks::new(options.chunksize, pool.workers());
+        let retries = Retries::new(options);
+        let fail_fast = options.fail_fast;
+        let (terms, context) = job.open()?;
+        let mailbox = pool.take_cell()?;
+        let Some(items) = items() else {
+            pool.give_back(mailbox);
+            return Err(TaskError::Closed);
+        };
+        let call = Call::new(&pool, mailbox, &terms);
+        Ok(Map {
+            pool,
+            terms,
+            call: Some(call),
+            items,
+            next: 0,
+            exhausted: false,
+            panicked: None,
+            in_flight: 0,
+            expected: 0,
+            chunks,
+            retries,
+            again: VecDeque::new(),
+            allowance: u64::MAX,
+            value_bytes: 0,
+            fail_fast,
+            failed: false,
+            _context: context,
+        })
+    }
+
+    fn outstanding(&self) -> usize {
+        self.call.as_ref().map_or(0, |call| call.outstanding)
+    }
+
+    /// Whether every item has been handed over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.exhausted && self.outstanding() == 0 && self.again.is_empty()
+    }
+
+    /// Whether the items that are left are not wanted any more, since one has failed.
+    pub(crate) fn failed(&self) -> bool {
+        self.failed
+    }
+
+    pub(crate) fn items(&mut self) -> &mut I {
+        &mut self.items
+    }
+
+    /// How many items are still to come, as far as their iterator knows.
+    pub(crate) fn to_come(&self) -> (usize, Option<usize>) {
+        match self.exhausted {
+            true => (0, Some(0)),
+            false => self.items.size_hint(),
+        }
+    }
+
+    /// Hands over what is finished; waits until something is, at most until `deadline`.
+    pub(crate) fn collect_some<R: DeserializeOwned>(
         &mut self,
+        deadline: Option<Instant>,
         receive: &mut impl Receive<R>,
-    ) -> Result<(), TaskError> {
-        loop {
-            self.feed(receive)?;
-            let Some(call) = &mut self.call else {
-                return Ok(());
-            };
-            if self.exhausted && call.outstanding == 0 {
-                return Ok(());
+    ) -> Result<bool, TaskError> {
+        let due = self.again.iter().filter_map(|again| again.due).min();
+        let until = [deadline, due].into_iter().flatten().min();
+        let Some(call) = &mut self.call else {
+            return Ok(false);
+        };
+        if call.outstanding == 0 {
+            // Only items that are to be tried later.
+            let now = Instant::now();
+            if let Some(until) = until.filter(|until| *until > now) {
+                self.pool.rest(until);
             }
-            let index = call.next(self.pool, Duration::ZERO)?;
+            return Ok(false);
+        }
+        let Some(index) = call.next(&self.pool, Duration::ZERO, until)? else {
+            return Ok(false);
+        };
+        self.collect(index, receive);
+        // Whatever else is there by now, before feeding: it makes room.
+        self.collect_ready(receive);
+        Ok(true)
+    }
+
+    fn collect_ready<R: DeserializeOwned>(&mut self, receive: &mut impl Receive<R>) {
+        while let Some(index) = self
+            .call
+            .as_mut()
+            .and_then(|call| call.try_next(&self.pool))
+        {
             self.collect(index, receive);
-            // Whatever else is there by now, before feeding: it makes room.
-            while let Some(index) = self.call.as_mut().and_then(|call| call.try_next(self.pool)) {
-                self.collect(index, receive);
-            }
         }
     }
 
     /// Submits chunks as long as there are items and the window has room.
-    fn feed<R: DeserializeOwned>(
+    pub(crate) fn feed<R: DeserializeOwned>(
         &mut self,
         receive: &mut impl Receive<R>,
     ) -> Result<(), TaskError> {
-        while !self.exhausted {
-            let outstanding = self.call.as_ref().map_or(0, |call| call.outstanding);
-            if outstanding >= self.chunks.window(WINDOW_TASKS)
-                || (outstanding > 0 && self.in_flight >= WINDOW_BYTES)
-            {
+        if !self.again.is_empty() {
+            self.feed_again()?;
+        }
+        while !self.exhausted && self.has_room() {
+            let Some(index) = self.take_cell()? else {
                 return Ok(());
-            }
-            let reserve = if outstanding > 0 { RESERVE } else { 0 };
-            let index = match self.pool.try_take_cell(reserve) {
-                Some(index) => index,
-                // Our own tasks will free cells.
-                None if outstanding > 0 => return Ok(()),
-                None => self.pool.take_cell()?,
             };
             self.fill(index, receive);
             // Outcomes that wait hold memory: take them between two chunks.
-            while let Some(index) = self.call.as_mut().and_then(|call| call.try_next(self.pool)) {
-                self.collect(index, receive);
+            self.collect_ready(receive);
+        }
+        Ok(())
+    }
+
+    /// How many items it makes sense to have under way or waiting to be handed on, where whoever
+    /// gets the outcomes is slower than the workers.
+    pub(crate) fn buffer(&self) -> u64 {
+        let chunks = 8 * self.pool.workers().max(2) as u64;
+        let items = chunks * self.chunks.largest();
+        let bytes = self.value_bytes + self.expected as u64 / self.chunks.largest().max(1);
+        items.min(WINDOW_BYTES / bytes.max(1)).max(chunks)
+    }
+
+    fn has_room(&self) -> bool {
+        let outstanding = self.outstanding();
+        self.allowance > 0
+            && outstanding < self.chunks.window(WINDOW_TASKS)
+            && (outstanding == 0 || self.in_flight < WINDOW_BYTES)
+    }
+
+    /// A cell for a task; `None` if the call's own tasks have to give one back first.
+    fn take_cell(&self) -> Result<Option<u32>, TaskError> {
+        let outstanding = self.outstanding();
+        let reserve = if outstanding > 0 { RESERVE } else { 0 };
+        match self.pool.try_take_cell(reserve) {
+            None if outstanding == 0 => self.pool.take_cell().map(Some),
+            taken => Ok(taken),
+        }
+    }
+
+    /// Submits items that are to be tried again, when it is time.
+    #[cold]
+    fn feed_again(&mut self) -> Result<(), TaskError> {
+        let now = Instant::now();
+        for _ in 0..self.again.len() {
+            let Some(again) = self.again.pop_front() else {
+                break;
+            };
+            if again.due.is_some_and(|due| due > now) {
+                self.again.push_back(again);
+                continue;
+            }
+            let Some(index) = self.take_cell()? else {
+                self.again.push_front(again);
+                break;
+            };
+            let Some(mut filling) = Filling::new(&self.pool, index, 0) else {
+                break;
+            };
+            let len = again.prepared.len() as u64;
+            if filling.take(again.prepared).is_err() {
+                drop(filling);
+                self.pool.give_back(index);
+                return Err(TaskError::Protocol);
+            }
+            let index = filling.finish(&self.terms, again.item, again.attempt);
+            self.in_flight += len;
+            if let Some(call) = &mut self.call {
+                call.submit(&self.pool, index);
             }
         }
         Ok(())
@@ -188,11 +359,12 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<'_, I> {
 
     /// Fills cell `index` with the next chunk and submits it.
     fn fill<R: DeserializeOwned>(&mut self, index: u32, receive: &mut impl Receive<R>) {
-        let Some(mut filling) = Filling::new(self.pool, index, self.expected) else {
+        let Some(mut filling) = Filling::new(&self.pool, index, self.expected) else {
             return;
         };
         let first = self.next;
         let size = self.chunks.next_size(self.items.size_hint().0);
+        let size = u64::from(size).min(self.allowance) as u32;
         let limit = self.chunks.byte_limit();
         let mut doing = Doing::Iterating;
         let mut start = 0;
@@ -247,15 +419,16 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<'_, I> {
             self.pool.give_back(index);
         } else {
             self.in_flight += filling.len() as u64;
+            self.allowance -= u64::from(filling.items());
             self.expected = filling.len();
-            let index = filling.finish(self.code, first);
+            let index = filling.finish(&self.terms, first, 0);
             if let Some(call) = &mut self.call {
-                call.submit(self.pool, index);
+                call.submit(&self.pool, index);
             }
         }
         if let Some(payload) = panicked {
-            // The caller's iterator: his panic. The call ends on the way out.
-            panic::resume_unwind(payload);
+            self.exhausted = true;
+            self.panicked = Some(payload);
         }
         if let Some(error) = refused {
             receive.begin(self.next - 1);
@@ -265,52 +438,79 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<'_, I> {
     }
 
     fn collect<R: DeserializeOwned>(&mut self, index: u32, receive: &mut impl Receive<R>) {
-        let Some(collected) = Collected::read(self.pool, index) else {
+        let Some(collected) = Collected::read(&self.pool, index) else {
             return;
         };
         self.in_flight = self.in_flight.saturating_sub(collected.input_len);
         self.chunks.learn(collected.items, collected.nanos);
-        hand_over(&collected, receive);
+        self.value_bytes = collected.output.len() as u64 / u64::from(collected.items.max(1));
+        if self.retries.any() || self.fail_fast {
+            self.sift(&collected, receive);
+        } else {
+            receive.begin(collected.first);
+            outcomes(&collected, &mut |_, outcome| receive.push(outcome));
+            receive.end();
+        }
         self.pool.recycle(index);
+        if self.failed {
+            self.stop();
+        }
+    }
+
+    /// Hands over outcomes, but for those of items that are tried again.
+    fn sift<R: DeserializeOwned>(&mut self, collected: &Collected, receive: &mut impl Receive<R>) {
+        let (pool, retries, queue) = (&self.pool, &mut self.retries, &mut self.again);
+        let (fail_fast, failed) = (self.fail_fast, &mut self.failed);
+        receive.begin(collected.first);
+        outcomes(collected, &mut |item, outcome| {
+            let error = match outcome {
+                Ok(value) => return receive.push(Ok(value)),
+                Err(error) => error,
+            };
+            let error = match retries.judge(item, error) {
+                Verdict::Again { attempt, due } if !*failed => {
+                    let at = (item - collected.first) as u32;
+                    if let Some(prepared) = Prepared::again(pool, collected.index, at) {
+                        queue.push_back(Again {
+                            item,
+                            prepared,
+                            attempt,
+                            due,
+                        });
+                        pool.retried(item, attempt);
+                        receive.end();
+                        receive.begin(item + 1);
+                        return;
+                    }
+                    TaskError::Protocol
+                }
+                Verdict::Again { .. } => TaskError::Cancelled,
+                Verdict::Final(error) => error,
+            };
+            *failed |= fail_fast;
+            receive.push(Err(error));
+        });
+        receive.end();
+    }
+
+    /// Ends what is under way: nobody wants it any more.
+    #[cold]
+    fn stop(&mut self) {
+        self.exhausted = true;
+        self.again.clear();
+        if let Some(call) = &mut self.call {
+            call.cancel(&self.pool);
+            call.stop(&self.pool);
+        }
     }
 }
 
-impl<I: Iterator> Drop for Map<'_, I> {
+impl<I: Iterator> Drop for Map<I> {
     fn drop(&mut self) {
         if let Some(call) = self.call.take() {
-            call.end(self.pool);
+            call.end(&self.pool);
         }
     }
-}
-
-/// Decodes the outcomes of a finished task: one per item, whatever the output holds.
-fn hand_over<R: DeserializeOwned>(collected: &Collected, receive: &mut impl Receive<R>) {
-    let mut records = Records(collected.output);
-    let mut left = collected.items;
-    receive.begin(collected.first);
-    loop {
-        // One guard for all: a panic costs the value that was being decoded, and the loop goes on.
-        let ended = catch(|| {
-            while left > 0 {
-                left -= 1;
-                receive.push(match records.next() {
-                    Some((Tag::Value, bytes)) => decode_unguarded(bytes).map_err(undecoded),
-                    Some((tag, bytes)) => Err(failure(tag, bytes)),
-                    None => Err(TaskError::Protocol),
-                });
-            }
-        });
-        match ended {
-            Ok(()) => break,
-            Err(panic) => receive.push(Err(undecoded(DecodeError::Panicked(panic)))),
-        }
-    }
-    receive.end();
-}
-
-#[cold]
-fn undecoded(error: DecodeError) -> TaskError {
-    TaskError::ValueDecode(Box::new(error))
 }
 
 /// The outcome of a call with one item.
@@ -324,19 +524,4 @@ impl<R> Receive<R> for One<R> {
     }
 
     fn end(&mut self) {}
-}
-
-#[cold]
-fn failure(tag: Tag, bytes: &[u8]) -> TaskError {
-    let read = match tag {
-        Tag::Panicked => decode(bytes).map(|panic: Panic| TaskError::Panicked(Box::new(panic))),
-        Tag::Died => decode(bytes).map(|death: Death| TaskError::WorkerDied(Box::new(death))),
-        Tag::ItemDecode => {
-            decode(bytes).map(|error: DecodeError| TaskError::ItemDecode(Box::new(error)))
-        }
-        Tag::ValueEncode => decode(bytes).map(|text: String| TaskError::ValueEncode(text.into())),
-        Tag::Function => decode(bytes).map(|text: String| TaskError::NoSuchFunction(text.into())),
-        Tag::Value => return TaskError::Protocol,
-    };
-    read.unwrap_or(TaskError::Protocol)
 }

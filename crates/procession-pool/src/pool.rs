@@ -1,16 +1,17 @@
-//! The pool itself, and views of it with other options.
+//! The pool itself.
 
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use procession_primitives::cpu_count;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::chunk::Chunks;
-use crate::collect::{AllOrFirstError, Ordered};
+use crate::builder::{Config, PoolBuilder};
 use crate::inner::Inner;
-use crate::map;
+use crate::options::Options;
+use crate::stats::PoolStats;
+use crate::view::View;
 use crate::{PoolError, TaskError};
 
 /// A pool of worker processes.
@@ -21,6 +22,9 @@ use crate::{PoolError, TaskError};
 ///
 /// Functions are function items or closures without captures. Items and values are of any serde
 /// type; they are encoded with postcard and passed through shared memory.
+///
+/// A pool is a [`View`] of itself: what it can do with functions is described there, as are the
+/// options of calls.
 ///
 /// # Drop
 ///
@@ -43,14 +47,15 @@ use crate::{PoolError, TaskError};
 /// ```
 #[derive(Debug)]
 pub struct Pool {
-    inner: Arc<Inner>,
-    options: Options,
+    view: View,
 }
 
-/// What can be chosen per call.
-#[derive(Debug, Clone, Copy, Default)]
-struct Options {
-    chunksize: Option<usize>,
+impl Deref for Pool {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        &self.view
+    }
 }
 
 impl Pool {
@@ -60,7 +65,7 @@ impl Pool {
     ///
     /// [`PoolError`]: no worker is left behind.
     pub fn new() -> Result<Pool, PoolError> {
-        Self::with_workers(cpu_count().get())
+        Self::builder().build()
     }
 
     /// Starts `workers` workers.
@@ -70,124 +75,123 @@ impl Pool {
     /// [`PoolError::WorkerCount`] for 0 and above [`MAX_WORKERS`](crate::MAX_WORKERS); others as
     /// [`new`](Self::new).
     pub fn with_workers(workers: usize) -> Result<Pool, PoolError> {
-        Ok(Pool {
-            inner: Arc::new(Inner::new(workers)?),
-            options: Options::default(),
-        })
+        Self::builder().workers(workers).build()
+    }
+
+    /// A pool with chosen properties.
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder::default()
+    }
+
+    /// The pool of this process that is there for all: made on first use, one worker per usable
+    /// CPU. Workers start when there is something to do, and leave after five minutes without.
+    ///
+    /// It is never dropped; its workers end with the program. In a task it is a pool of the
+    /// worker's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new); the next use tries again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lengths = procession_pool::Pool::global()?.map(|s: String| s.len(), ["a".to_string()])?;
+    /// assert_eq!(lengths, [1]);
+    /// # Ok::<(), procession_pool::Error>(())
+    /// ```
+    pub fn global() -> Result<&'static Pool, PoolError> {
+        static GLOBAL: OnceLock<Pool> = OnceLock::new();
+        if let Some(pool) = GLOBAL.get() {
+            return Ok(pool);
+        }
+        let builder = Self::builder().lazy().idle_timeout(IDLE);
+        let pool = builder.build()?;
+        Ok(GLOBAL.get_or_init(|| pool))
+    }
+
+    pub(crate) fn start(config: Config, options: Options) -> Result<Pool, PoolError> {
+        let inner = Inner::new(config)?;
+        // The news of the workers' start.
+        inner.attend(inner.shared.family.news());
+        let view = View::new(inner, options);
+        Ok(Pool { view })
+    }
+
+    fn inner(&self) -> &Arc<Inner> {
+        self.view.inner()
     }
 
     /// How many workers the pool keeps.
     #[must_use]
     pub fn workers(&self) -> usize {
-        self.inner.workers
+        self.inner().workers()
     }
 
-    /// Process ids of the workers. One that has died is among them until a call replaces it.
+    /// Makes it `workers` workers, at least 1.
+    ///
+    /// Those that are too many leave when they have finished what they have in hand. A pool has room
+    /// for 256, or for as many as it was made with.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError::WorkerCount`]: there is no room for as many; nothing changes.
+    pub fn resize(&self, workers: usize) -> Result<(), PoolError> {
+        self.inner().resize(workers)
+    }
+
+    /// Process ids of the workers.
     #[must_use]
     pub fn worker_pids(&self) -> Vec<u32> {
-        self.inner.crew.pids()
+        let inner = self.inner();
+        if inner.shared.family.is_present() {
+            inner.attend(inner.shared.family.news());
+        }
+        inner.crew.pids()
     }
 
-    /// A view of this pool in which calls send `items` items at a time to a worker, at least 1.
+    /// What the pool has done up to now, and what its workers are at.
     ///
-    /// Unless set, chunks adapt: they start with one item, grow to about a millisecond of work,
-    /// and shrink towards the end. Python's default is [`python_chunksize`](crate::python_chunksize).
+    /// # Examples
+    ///
+    /// ```
+    /// # let pool = procession_pool::Pool::with_workers(2)?;
+    /// pool.map(|n: u32| n + 1, 0..100)?;
+    /// let stats = pool.stats();
+    /// assert_eq!((stats.items, stats.restarts), (100, 0));
+    /// println!("half of the items took {:?} or less", stats.run_time.quantile(0.5));
+    /// # Ok::<(), procession_pool::Error>(())
+    /// ```
     #[must_use]
-    pub fn chunksize(&self, items: usize) -> View<'_> {
-        let options = Options {
-            chunksize: Some(items),
-        };
-        View {
-            inner: &self.inner,
-            options,
-        }
+    pub fn stats(&self) -> PoolStats {
+        self.inner().stats()
     }
 
-    fn view(&self) -> View<'_> {
-        View {
-            inner: &self.inner,
-            options: self.options,
-        }
-    }
-
-    /// Runs `function` on one item and returns its value.
+    /// Runs `function` with `argument` once in every worker, and returns their outcomes in the order
+    /// of the workers.
     ///
-    /// # Errors
-    ///
-    /// [`TaskError`]: why there is no value.
+    /// A worker does so when it has finished what it has in hand. One that is started later does not:
+    /// see [`initializer`](PoolBuilder::initializer).
     ///
     /// # Examples
     ///
     /// ```
-    /// # let pool = procession_pool::Pool::with_workers(1)?;
-    /// assert_eq!(pool.apply(|(a, b)| a + b, (1u32, 2))?, 3);
+    /// # let pool = procession_pool::Pool::with_workers(3)?;
+    /// let pids = pool.broadcast(|()| std::process::id(), &());
+    /// assert_eq!(pids.len(), 3);
     /// # Ok::<(), procession_pool::Error>(())
     /// ```
-    pub fn apply<A, R>(&self, function: fn(A) -> R, item: A) -> Result<R, TaskError>
+    pub fn broadcast<A, R>(&self, function: fn(A) -> R, argument: &A) -> Vec<Result<R, TaskError>>
     where
         A: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        map::apply(&self.inner, function, &item)
-    }
-
-    /// Runs `function` on each item and returns the values in the order of the items.
-    ///
-    /// Waits for all items, also after an error.
-    ///
-    /// # Errors
-    ///
-    /// The [`TaskError`] of the first item that has no value; the values of the others are
-    /// dropped. [`map_results`](Self::map_results) keeps them.
-    ///
-    /// # Panics
-    ///
-    /// If `items` does.
-    pub fn map<A, R>(
-        &self,
-        function: fn(A) -> R,
-        items: impl IntoIterator<Item = A>,
-    ) -> Result<Vec<R>, TaskError>
-    where
-        A: Serialize + DeserializeOwned,
-        R: Serialize + DeserializeOwned,
-    {
-        self.view().map(function, items)
-    }
-
-    /// Runs `function` on each item and returns one outcome per item, in the order of the items.
-    ///
-    /// # Panics
-    ///
-    /// If `items` does.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use procession_pool::{Pool, TaskError};
-    ///
-    /// let pool = Pool::with_workers(2)?;
-    /// let outcomes = pool.map_results(|n: u32| if n == 2 { std::process::abort() } else { n }, 0..4);
-    /// assert_eq!(outcomes.iter().flatten().collect::<Vec<_>>(), [&0, &1, &3]);
-    /// let Err(TaskError::WorkerDied(death)) = &outcomes[2] else { panic!() };
-    /// assert_eq!(death.signal(), Some(6));
-    /// # Ok::<(), procession_pool::Error>(())
-    /// ```
-    pub fn map_results<A, R>(
-        &self,
-        function: fn(A) -> R,
-        items: impl IntoIterator<Item = A>,
-    ) -> Vec<Result<R, TaskError>>
-    where
-        A: Serialize + DeserializeOwned,
-        R: Serialize + DeserializeOwned,
-    {
-        self.view().map_results(function, items)
+        crate::broadcast::run(self.view.job(crate::run::Code::of(function)), argument)
     }
 
     /// Takes no more tasks from now on. Those submitted are finished; then the workers leave.
     pub fn close(&self) {
-        self.inner.close();
+        self.inner().close();
     }
 
     /// Waits until the closed pool has finished its tasks and its workers have left.
@@ -196,8 +200,8 @@ impl Pool {
     ///
     /// [`TaskError::NotClosed`] if it was not closed: it would wait for ever.
     pub fn join(&self) -> Result<(), TaskError> {
-        self.inner.check_closed()?;
-        self.inner.join(None);
+        self.inner().check_closed()?;
+        self.inner().join(None);
         Ok(())
     }
 
@@ -207,90 +211,26 @@ impl Pool {
     ///
     /// As [`join`](Self::join).
     pub fn join_timeout(&self, timeout: Duration) -> Result<bool, TaskError> {
-        self.inner.check_closed()?;
-        Ok(self.inner.join(Instant::now().checked_add(timeout)))
+        self.inner().check_closed()?;
+        Ok(self.inner().join(Instant::now().checked_add(timeout)))
     }
 
     /// Kills the workers now, with whatever they run. Items that were running fail with
     /// [`TaskError::WorkerDied`], those that had not begun with [`TaskError::Closed`].
     pub fn terminate(&self) {
-        self.inner.terminate();
+        self.inner().terminate();
     }
 }
 
-/// A [`Pool`] with other options for the calls made through it.
-#[derive(Debug, Clone, Copy)]
-pub struct View<'a> {
-    inner: &'a Inner,
-    options: Options,
-}
-
-impl View<'_> {
-    /// As [`Pool::chunksize`].
-    #[must_use]
-    pub fn chunksize(mut self, items: usize) -> Self {
-        self.options.chunksize = Some(items);
-        self
-    }
-
-    /// As [`Pool::map`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Pool::map`].
-    ///
-    /// # Panics
-    ///
-    /// If `items` does.
-    pub fn map<A, R>(
-        &self,
-        function: fn(A) -> R,
-        items: impl IntoIterator<Item = A>,
-    ) -> Result<Vec<R>, TaskError>
-    where
-        A: Serialize + DeserializeOwned,
-        R: Serialize + DeserializeOwned,
-    {
-        let mut items = items.into_iter();
-        let mut values = AllOrFirstError::new(items.size_hint().0);
-        let ended = map::run(self.inner, function, &mut items, self.chunks(), &mut values);
-        values.finish(ended.map_err(|(error, _)| error))
-    }
-
-    /// As [`Pool::map_results`].
-    ///
-    /// # Panics
-    ///
-    /// If `items` does.
-    pub fn map_results<A, R>(
-        &self,
-        function: fn(A) -> R,
-        items: impl IntoIterator<Item = A>,
-    ) -> Vec<Result<R, TaskError>>
-    where
-        A: Serialize + DeserializeOwned,
-        R: Serialize + DeserializeOwned,
-    {
-        let mut items = items.into_iter();
-        let mut outcomes = Ordered::new(items.size_hint().0);
-        let ended = map::run(
-            self.inner,
-            function,
-            &mut items,
-            self.chunks(),
-            &mut outcomes,
-        );
-        match ended {
-            Ok(()) => outcomes.into_vec(),
-            Err((error, taken)) => {
-                // The pool gave up: every item that has no outcome yet gets this one.
-                let count = taken + items.count() as u64;
-                outcomes.finish(count, || Err(error.clone()))
-            }
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let inner = self.inner();
+        if inner.shared.family.is_present() {
+            inner.terminate();
+            inner.stop_keeping();
         }
     }
-
-    fn chunks(&self) -> Chunks {
-        Chunks::new(self.options.chunksize, self.inner.workers)
-    }
 }
+
+/// How long the workers of the global pool stay without work.
+const IDLE: Duration = Duration::from_secs(300);

@@ -21,6 +21,10 @@ pub(crate) enum Tag {
     Function,
     /// An encoded `Death`.
     Died,
+    /// Microseconds after which the item was ended.
+    TimedOut,
+    /// Nothing: the item was not wanted any more.
+    Cancelled,
 }
 
 impl Tag {
@@ -32,6 +36,8 @@ impl Tag {
             3 => Tag::ValueEncode,
             4 => Tag::Function,
             5 => Tag::Died,
+            6 => Tag::TimedOut,
+            7 => Tag::Cancelled,
             _ => return None,
         })
     }

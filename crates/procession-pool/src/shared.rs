@@ -16,8 +16,12 @@ use crate::idle::WORDS;
 
 /// Tasks that a pool can have at once.
 pub(crate) const CELLS: u32 = 2048;
-/// Hints that the ring holds: more than tasks, since a death may offer some again.
-const RING: u64 = 8192;
+/// Hints that a ring holds: more than tasks, since a death may offer some again.
+const RING: u64 = 4096;
+/// Rings: one per priority, the most urgent first.
+pub(crate) const RINGS: usize = 3;
+/// Every so many tasks a worker looks at the rings the other way round: nothing starves.
+const AGEING: u64 = 16;
 
 pub(crate) const OPEN: u32 = 0;
 /// No more tasks will come: a worker with nothing to do leaves.
@@ -37,21 +41,38 @@ pub(crate) struct Header {
     pub(crate) used: Line<AtomicU32>,
     /// Changes when a call gives cells back while another one waits for some.
     pub(crate) freed: Line<AtomicU32>,
-    /// Next hint to take. Advanced by workers.
-    head: Line<AtomicU64>,
-    /// Next hint to write. Advanced by the program.
-    tail: Line<AtomicU64>,
+    /// The pool's workers are those with a smaller index; others leave.
+    pub(crate) target: Line<AtomicU32>,
+    /// Finished tasks that no thread waits for: see `hub.rs`.
+    pub(crate) inbox: Line<AtomicU32>,
+    /// What the keeper sleeps on.
+    pub(crate) keeper: Line<AtomicU32>,
+    /// Next hint to take, in each ring. Advanced by workers.
+    head: [Line<AtomicU64>; RINGS],
+    /// Next hint to write, in each ring. Advanced by the program.
+    tail: [Line<AtomicU64>; RINGS],
 }
 
-/// What a worker tells of itself.
+/// What a worker tells of itself, and what it is told.
 #[repr(C, align(128))]
 pub(crate) struct WorkerLine {
-    /// Tasks claimed in this life; 0 means that it has not come to its first one.
-    pub(crate) claims: AtomicU64,
-    /// 1 once it has reached its loop.
-    pub(crate) ready: AtomicU32,
+    /// Items finished in this life.
+    pub(crate) items: AtomicU64,
+    /// Nanoseconds that it has worked in this life.
+    pub(crate) busy: AtomicU64,
+    /// When it has reached its loop, on the monotonic clock; 0 before.
+    pub(crate) ready: AtomicU64,
     /// Changes when the worker is called while it sleeps.
     pub(crate) call: AtomicU32,
+    /// A task for this worker alone: its cell + 1.
+    pub(crate) letter: AtomicU32,
+    /// The task in hand: its cell + 1. Left behind by the dead.
+    pub(crate) current: AtomicU32,
+    reserved: AtomicU32,
+    /// See `guard.rs`.
+    pub(crate) guard: AtomicU64,
+    /// When the guarded item in hand was begun, in microseconds of the monotonic clock.
+    pub(crate) begun_at: AtomicU64,
 }
 
 // SAFETY: atomics only.
@@ -62,7 +83,7 @@ unsafe impl procession_primitives::Shared for WorkerLine {}
 unsafe impl procession_primitives::Shared for Cell {}
 
 const RING_AT: u64 = size_of::<Header>() as u64;
-const CELLS_AT: u64 = (RING_AT + RING * 4).next_multiple_of(CELL_STRIDE as u64);
+const CELLS_AT: u64 = (RING_AT + RINGS as u64 * RING * 4).next_multiple_of(CELL_STRIDE as u64);
 const WORKERS_AT: u64 = CELLS_AT + CELLS as u64 * CELL_STRIDE as u64;
 
 /// Where in the block cell `index` is.
@@ -70,7 +91,7 @@ fn cell_at(index: u32) -> u64 {
     CELLS_AT + u64::from(index) * CELL_STRIDE as u64
 }
 
-/// Bytes that a pool of `workers` needs.
+/// Bytes that a pool with room for `workers` needs.
 pub(crate) fn size_for(workers: u32) -> usize {
     WORKERS_AT as usize + workers as usize * size_of::<WorkerLine>()
 }
@@ -79,7 +100,7 @@ pub(crate) fn size_for(workers: u32) -> usize {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Place {
     pub(crate) offset: u64,
-    pub(crate) workers: u32,
+    pub(crate) room: u32,
     pub(crate) owner: MemberId,
 }
 
@@ -104,7 +125,7 @@ impl Shared {
     pub(crate) fn at(family: &'static Family, place: Place) -> Option<Shared> {
         // SAFETY: `Inner::new` has set this block aside for a pool of this shape; see `Place`.
         let header = unsafe { family.arena().get(place.offset) }?;
-        let last = place.offset.checked_add(size_for(place.workers) as u64)?;
+        let last = place.offset.checked_add(size_for(place.room) as u64)?;
         // SAFETY: as above; only asks whether all of it lies in the arena.
         let _: &AtomicU32 = unsafe { family.arena().get(last.checked_sub(4)?) }?;
         Some(Shared {
@@ -129,9 +150,14 @@ impl Shared {
         self.header
     }
 
-    /// How many workers the pool has.
-    pub(crate) fn workers(&self) -> u32 {
-        self.place.workers
+    /// How many workers there is room for.
+    pub(crate) fn room(&self) -> u32 {
+        self.place.room
+    }
+
+    /// The workers that there are meant to be.
+    pub(crate) fn target(&self) -> u32 {
+        self.header.target.0.load(Ordering::Relaxed)
     }
 
     /// The member whose pool it is.
@@ -152,11 +178,11 @@ impl Shared {
 
     pub(crate) fn worker(&self, index: u32) -> Option<&'static WorkerLine> {
         let at = WORKERS_AT + u64::from(index) * size_of::<WorkerLine>() as u64;
-        (index < self.place.workers).then(|| self.object(at))?
+        (index < self.place.room).then(|| self.object(at))?
     }
 
-    fn hint(&self, position: u64) -> Option<&'static AtomicU32> {
-        self.object(RING_AT + position % RING * 4)
+    fn hint(&self, ring: usize, position: u64) -> Option<&'static AtomicU32> {
+        self.object(RING_AT + (ring as u64 * RING + position % RING) * 4)
     }
 
     /// Frees a block of a task that nobody uses any more.
@@ -166,32 +192,42 @@ impl Shared {
         unsafe { self.arena().free_for(block, self.owner().slot()) };
     }
 
-    /// Offers cell `index` to the workers. False if the ring is full. One thread at a time.
-    pub(crate) fn offer(&self, index: u32) -> bool {
-        let tail = self.header.tail.0.load(Ordering::Relaxed);
+    /// Offers cell `index` to the workers. False if its ring is full. One thread at a time.
+    pub(crate) fn offer(&self, index: u32, ring: usize) -> bool {
+        let ring = ring.min(RINGS - 1);
+        let tail = self.header.tail[ring].0.load(Ordering::Relaxed);
         // Acquire: the slot is written only after its last reader has moved on.
-        if tail - self.header.head.0.load(Ordering::Acquire) >= RING {
+        if tail - self.header.head[ring].0.load(Ordering::Acquire) >= RING {
             return false;
         }
-        let Some(hint) = self.hint(tail) else {
+        let Some(hint) = self.hint(ring, tail) else {
             return false;
         };
         hint.store(index, Ordering::Relaxed);
         // Release: whoever sees the new tail sees the hint.
-        self.header.tail.0.store(tail + 1, Ordering::Release);
+        self.header.tail[ring].0.store(tail + 1, Ordering::Release);
         true
     }
 
-    /// Takes the next hint.
-    pub(crate) fn take_hint(&self) -> Option<u32> {
-        let head = &self.header.head.0;
+    /// Takes the next hint: the most urgent one, but for every so many `turns`.
+    pub(crate) fn take_hint(&self, turns: u64) -> Option<u32> {
+        if turns % AGEING == AGEING - 1 {
+            (0..RINGS).rev().find_map(|ring| self.take_hint_of(ring))
+        } else {
+            (0..RINGS).find_map(|ring| self.take_hint_of(ring))
+        }
+    }
+
+    #[inline]
+    fn take_hint_of(&self, ring: usize) -> Option<u32> {
+        let head = &self.header.head[ring].0;
         let mut at = head.load(Ordering::Relaxed);
         loop {
             // Acquire: pairs with the Release of `offer`.
-            if at >= self.header.tail.0.load(Ordering::Acquire) {
+            if at >= self.header.tail[ring].0.load(Ordering::Acquire) {
                 return None;
             }
-            let index = self.hint(at)?.load(Ordering::Relaxed);
+            let index = self.hint(ring, at)?.load(Ordering::Relaxed);
             // Release: pairs with the Acquire of `offer`, which may now overwrite the slot.
             match head.compare_exchange_weak(at, at + 1, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return Some(index),
@@ -203,7 +239,12 @@ impl Shared {
     /// Whether there is a hint to take.
     #[inline]
     pub(crate) fn has_hints(&self) -> bool {
-        self.header.head.0.load(Ordering::Relaxed) < self.header.tail.0.load(Ordering::Acquire)
+        // Acquire: a look at the rest follows.
+        let waits = |ring: usize| {
+            let tail = self.header.tail[ring].0.load(Ordering::Acquire);
+            self.header.head[ring].0.load(Ordering::Relaxed) < tail
+        };
+        (0..RINGS).any(waits)
     }
 
     /// The input of a task.
@@ -224,6 +265,18 @@ impl Shared {
     pub(crate) unsafe fn output<'a>(&self, index: u32, cell: &Cell) -> Option<&'a [u8]> {
         // SAFETY: as promised by the caller.
         unsafe { self.part(index, SMALL_OUTPUT_AT, &cell.output, &cell.output_len) }
+    }
+
+    /// What all tasks of a call have in common.
+    ///
+    /// # Safety
+    ///
+    /// The task is the caller's by its state, for `'a`.
+    pub(crate) unsafe fn context<'a>(&self, cell: &Cell) -> Option<&'a [u8]> {
+        let block = BlockId::from_word(cell.context.load(Ordering::Relaxed))?;
+        let len = usize::try_from(cell.context_len.load(Ordering::Relaxed)).ok()?;
+        // SAFETY: as promised by the caller: a call keeps it as long as its tasks.
+        unsafe { self.arena().borrow_block(block, self.owner(), len) }
     }
 
     unsafe fn part<'a>(

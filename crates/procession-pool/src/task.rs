@@ -8,31 +8,39 @@
 use std::sync::atomic::Ordering;
 
 use procession_primitives::{
-    Block, BlockId, Death, DecodeError, EncodeError, MemberId, OutOfMemory, Panic, Passengers,
-    Phase, Sink, boarding, catch, copy_short, decode_unguarded, encode_unguarded, fn_from_address,
-    take_boarded,
+    Death, DecodeError, EncodeError, Panic, Phase, Sink, encode_unguarded, take_boarded,
 };
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::cell::Cell;
+use crate::output::Output;
 use crate::record::{self, HEADER, Records, Tag};
-use crate::shared::Shared;
-
-/// An output's first block is as long as the input, up to this.
-const INPUT_HINT: u64 = 1 << 20;
-
-/// A type-erased [`run_items::<A, R>`](run_items).
-pub(crate) type Trampoline = fn(usize, &mut Task<'_>);
+use crate::shared::{Shared, WorkerLine};
 
 /// A claimed task.
 pub(crate) struct Task<'a> {
+    shared: Shared,
     cell: &'static Cell,
     inputs: Records<'a>,
     item: u32,
     output: Output,
     /// Where the record of the item in progress starts; `None` between two items.
     record: Option<usize>,
+    /// The worker's line, if its items are guarded.
+    guard: Option<&'static WorkerLine>,
+    /// Items that the worker may still begin in its life.
+    left: u64,
+}
+
+/// Why an item in progress when its worker died has no value.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Verdict {
+    /// The worker died of its own.
+    Died,
+    /// It was killed since the item took longer than so many microseconds.
+    TimedOut(u64),
+    /// It was killed since nobody wants the item's value any more.
+    Cancelled,
 }
 
 impl Task<'_> {
@@ -49,31 +57,81 @@ impl Task<'_> {
         let output = Output::open(shared, index, cell)?;
         let item = done as u32;
         Some(Task {
+            shared,
             cell,
             inputs,
             item,
             output,
             record: None,
+            guard: None,
+            left: u64::MAX,
         })
+    }
+
+    /// For the worker with this line, which may begin `left` more items.
+    pub(crate) fn worked_by(mut self, line: &'static WorkerLine, left: u64) -> Self {
+        let guarded = self.cell.guarded.load(Ordering::Relaxed) != 0;
+        self.guard = guarded.then_some(line);
+        self.left = left;
+        self
+    }
+
+    /// Which call the task is of.
+    pub(crate) fn call(&self) -> u64 {
+        self.cell.call.load(Ordering::Relaxed)
+    }
+
+    /// What all tasks of the call have in common.
+    pub(crate) fn context(&self) -> &'static [u8] {
+        // SAFETY: the program frees it when none of the call's tasks is with a worker any more.
+        unsafe { self.shared.context(self.cell) }.unwrap_or_default()
+    }
+
+    /// Items that have a record.
+    pub(crate) fn done(&self) -> u32 {
+        self.item
+    }
+
+    /// Whether all items have a record.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.item >= self.cell.items.load(Ordering::Relaxed)
+    }
+
+    /// Leaves the items that are not begun to another worker.
+    pub(crate) fn leave(&self) {
+        self.cell.set_at(self.item, Phase::Idle);
     }
 
     /// The next item's bytes.
     #[inline]
-    fn begin(&mut self) -> Option<&'static [u8]> {
-        let (_, bytes) = self.inputs.next()?;
+    pub(crate) fn begin(&mut self) -> Option<&'static [u8]> {
+        if self.left == 0 {
+            return None;
+        }
+        let (_, mut bytes) = self.inputs.next()?;
         self.cell.set_at(self.item, Phase::Decoding);
         self.record = Some(self.output.len);
-        // SAFETY: the input lives as long as the claim, and no reference leaves `run_items`.
+        while let Some(line) = self.guard
+            && !line.guard(&self.cell.stop)
+        {
+            self.guard = None;
+            self.fail(Tag::Cancelled, &());
+            self.guard = Some(line);
+            bytes = self.inputs.next()?.1;
+            self.cell.set_at(self.item, Phase::Decoding);
+            self.record = Some(self.output.len);
+        }
+        // SAFETY: the input lives as long as the claim, and no reference leaves `run.rs`.
         Some(unsafe { std::slice::from_raw_parts(bytes.as_ptr(), bytes.len()) })
     }
 
     #[inline]
-    fn enter(&self, phase: Phase) {
+    pub(crate) fn enter(&self, phase: Phase) {
         self.cell.set_at(self.item, phase);
     }
 
     #[inline]
-    fn finish<R: Serialize>(&mut self, value: &R) {
+    pub(crate) fn finish<R: Serialize>(&mut self, value: &R) {
         let start = self.output.len;
         let written = match self.output.put(&[0; HEADER]) {
             Ok(()) => encode_unguarded(value, &mut self.output).map_err(|error| error.to_string()),
@@ -91,7 +149,7 @@ impl Task<'_> {
 
     /// Records that there is no value for the item in progress.
     #[cold]
-    fn fail<T: Serialize>(&mut self, tag: Tag, why: &T) {
+    pub(crate) fn fail<T: Serialize>(&mut self, tag: Tag, why: &T) {
         if self.try_fail(tag, why).is_err() {
             // No memory for the very reason: die, and let the death be the reason.
             std::process::abort();
@@ -109,23 +167,28 @@ impl Task<'_> {
         Ok(())
     }
 
-    /// Records `death` for the item that the dead worker had in progress, if it had one. Whether
+    /// Records the end of the item that the dead worker had in progress, if it had one. Whether
     /// all items have a record now. Run by the program, which the task falls to.
-    pub(crate) fn settle(&mut self, death: &Death) -> Result<bool, EncodeError> {
+    pub(crate) fn settle(&mut self, death: &Death, verdict: Verdict) -> Result<bool, EncodeError> {
         let (at, phase) = self.cell.at();
-        let items = self.cell.items.load(Ordering::Relaxed);
         let begun = at == self.item && !matches!(phase, Phase::Idle | Phase::Starting);
-        if begun && self.item < items {
-            let death = Death::new(death.pid(), death.status(), phase);
-            self.begin();
-            self.try_fail(Tag::Died, &death)?;
+        if begun && !self.is_complete() {
+            self.record = Some(self.output.len);
+            match verdict {
+                Verdict::Died => self.try_fail(Tag::Died, &death_in(phase, death))?,
+                Verdict::TimedOut(micros) => self.try_fail(Tag::TimedOut, &micros)?,
+                Verdict::Cancelled => self.try_fail(Tag::Cancelled, &())?,
+            }
         }
-        self.cell.set_at(self.item, Phase::Idle);
-        Ok(self.item >= items)
+        self.leave();
+        Ok(self.is_complete())
     }
 
     #[inline]
     fn commit(&mut self, start: usize, tag: Tag) {
+        if let Some(line) = self.guard {
+            line.unguard();
+        }
         let len = self.output.len - start - HEADER;
         self.output.write_at(start, &record::header(tag, len));
         // Release: with the length comes the record. This is the item's commit.
@@ -134,10 +197,11 @@ impl Task<'_> {
             .store(self.output.len as u64, Ordering::Release);
         self.record = None;
         self.item += 1;
+        self.left = self.left.wrapping_sub(1);
     }
 
     #[cold]
-    fn panicked(&mut self, panic: Box<Panic>) {
+    pub(crate) fn panicked(&mut self, panic: Box<Panic>) {
         match self.cell.at().1 {
             Phase::Decoding => self.fail(Tag::ItemDecode, &DecodeError::Panicked(panic)),
             Phase::Encoding => self.fail(Tag::ValueEncode, &format!("encoding {panic}")),
@@ -153,153 +217,7 @@ impl Task<'_> {
     }
 }
 
-/// Runs the function on each item: the typed part of a worker's life.
-pub(crate) fn run_items<A: DeserializeOwned, R: Serialize>(function: usize, task: &mut Task<'_>) {
-    // SAFETY: named together with this instance of `run_items` in `Code::of`, where it was a
-    // `fn(A) -> R`; both were resolved in the same build.
-    let function: fn(A) -> R = unsafe { fn_from_address(function) };
-    boarding(|| run_all(function, task));
-}
-
-fn run_all<A: DeserializeOwned, R: Serialize>(function: fn(A) -> R, task: &mut Task<'_>) {
-    loop {
-        // One guard for many items: a panic leaves the loop, is recorded, and the loop goes on.
-        let ended = catch(|| {
-            while let Some(bytes) = task.begin() {
-                match decode_unguarded::<A>(bytes) {
-                    Ok(item) => {
-                        task.enter(Phase::Running);
-                        let value = function(item);
-                        task.enter(Phase::Encoding);
-                        task.finish(&value);
-                    }
-                    Err(error) => task.fail(Tag::ItemDecode, &error),
-                }
-            }
-        });
-        match ended {
-            Ok(()) => return,
-            // Without an item in progress it was the drop of a value that is already recorded.
-            Err(panic) => task.panicked(panic),
-        }
-    }
-}
-
-/// The output of a task: in its cell at first, then in a block that grows.
-struct Output {
-    shared: Shared,
-    index: u32,
-    cell: &'static Cell,
-    bytes: &'static mut [u8],
-    len: usize,
-}
-
-impl Output {
-    fn open(shared: Shared, index: u32, cell: &'static Cell) -> Option<Output> {
-        let len = usize::try_from(cell.output_len.load(Ordering::Relaxed)).ok()?;
-        let bytes = match BlockId::from_word(cell.output.load(Ordering::Relaxed)) {
-            None => {
-                // SAFETY: claimed by this worker, and kept no longer than the claim.
-                unsafe { shared.small_output(index) }
-            }
-            // SAFETY: as above; the block is the program's, which leaves it to the claimer.
-            Some(block) => unsafe { shared.arena().lend_block(block, shared.owner()) }?,
-        };
-        Some(Output {
-            shared,
-            index,
-            cell,
-            bytes,
-            len,
-        })
-    }
-
-    #[inline]
-    fn write_at(&mut self, at: usize, bytes: &[u8]) {
-        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
-    }
-
-    /// Has the output keep the objects whose handles are in it.
-    #[cold]
-    fn carry(&mut self, passengers: &Passengers) -> Result<(), String> {
-        if self.cell.output.load(Ordering::Relaxed) == 0 {
-            let more = self.bytes.len() + 1;
-            self.grow(more).map_err(|error| error.to_string())?;
-        }
-        let block = BlockId::from_word(self.cell.output.load(Ordering::Relaxed));
-        let block = block.ok_or("no block for the value")?;
-        passengers.board(block).map_err(|error| error.to_string())
-    }
-
-    /// Moves the output to a block of at least `needed` bytes.
-    #[cold]
-    fn grow(&mut self, needed: usize) -> Result<(), OutOfMemory> {
-        // Values are often about as long as their items.
-        let input = self.cell.input_len.load(Ordering::Relaxed).min(INPUT_HINT) as usize;
-        let doubled = needed.max(self.bytes.len().saturating_mul(2)).max(input);
-        let block = Block::new(self.shared.family, doubled)
-            .or_else(|_| Block::new(self.shared.family, needed))?;
-        self.bytes = move_output(&self.shared, self.cell, block, &self.bytes[..self.len])?;
-        debug_assert!(self.index < crate::shared::CELLS);
-        Ok(())
-    }
-}
-
-/// Makes `block` the task's output, with a copy of `written` in it, and frees the old one.
-///
-/// Killed at any point, either the old block or the new one is the output, and the other one is
-/// named in the cell, to be freed by whoever settles the task.
-pub(crate) fn move_output(
-    shared: &Shared,
-    cell: &Cell,
-    mut block: Block,
-    written: &[u8],
-) -> Result<&'static mut [u8], OutOfMemory> {
-    let owner: MemberId = shared.owner();
-    block.bytes_mut()[..written.len()].copy_from_slice(written);
-    let old = cell.output.load(Ordering::Relaxed);
-    cell.output_old.store(old, Ordering::Relaxed);
-    cell.output_new
-        .store(block.id().to_word(), Ordering::Relaxed);
-    if let Some(old) = BlockId::from_word(old) {
-        shared
-            .family
-            .reboard(old, block.id())
-            .map_err(|_| OutOfMemory::new(written.len()))?;
-    }
-    let id = block.give(owner);
-    // Release: whoever sees the new block sees the copy.
-    cell.output.store(id.to_word(), Ordering::Release);
-    if let Some(old) = BlockId::from_word(old) {
-        shared.free(old);
-    }
-    // Release: after the free, which a kill in between relies on.
-    cell.output_old.store(0, Ordering::Release);
-    cell.output_new.store(0, Ordering::Release);
-    // SAFETY: the block is the task's output now, and the task is the caller's by its state.
-    let bytes = unsafe { shared.arena().lend_block(id, owner) };
-    bytes.ok_or(OutOfMemory::new(written.len()))
-}
-
-impl Sink for Output {
-    #[inline]
-    fn put(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory> {
-        let end = self.len + bytes.len();
-        if end > self.bytes.len() {
-            self.grow(end)?;
-        }
-        copy_short(&mut self.bytes[self.len..end], bytes);
-        self.len = end;
-        Ok(())
-    }
-
-    #[inline]
-    fn put_byte(&mut self, byte: u8) -> Result<(), OutOfMemory> {
-        if self.len == self.bytes.len() {
-            self.grow(self.len + 1)?;
-        }
-        self.bytes[self.len] = byte;
-        self.len += 1;
-        Ok(())
-    }
+/// `death`, of a worker that had come as far as `phase` with its item.
+fn death_in(phase: Phase, death: &Death) -> Death {
+    Death::new(death.pid(), death.status(), phase)
 }

@@ -2,93 +2,259 @@
 //!
 //! # Safety
 //!
-//! Turns code addresses of the same build into functions.
-#![allow(unsafe_code, reason = "calls functions by address")]
+//! Reads the initialiser's argument in a block of the program.
+#![allow(unsafe_code, reason = "borrows a block of the program")]
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use procession_primitives::{CodeAddress, Family, fn_from_address, quietly};
+use procession_primitives::{
+    BlockId, DecodeError, Family, Panic, catch, monotonic_nanos, own_memory, quietly,
+};
+use serde::{Deserialize, Serialize};
 
 use crate::cell::{Cell, WorkerIndex};
+use crate::context;
 use crate::idle::Idle;
 use crate::mailbox;
-use crate::shared::{CLOSED, Place, Shared};
-use crate::task::{Task, Trampoline};
+use crate::run::{Functions, Hook, States, Trampoline, resolve, run_hook};
+use crate::shared::{OPEN, Place, Shared, WorkerLine};
+use crate::task::Task;
 
-/// The function of a worker process.
-pub(crate) fn work((place, index): (Place, WorkerIndex)) {
-    let Ok(family) = Family::current() else {
-        return;
-    };
-    let Some(shared) = Shared::at(family, place) else {
-        return;
-    };
-    let Some(line) = shared.worker(index) else {
-        return;
-    };
-    line.ready.store(1, Ordering::Relaxed);
-    let mut code = CodeCache::default();
-    let mut idle = Idle::new(shared, index);
-    quietly(|| {
-        loop {
-            if let Some(hint) = shared.take_hint() {
-                idle.found();
-                let Some(cell) = shared.cell(hint) else {
-                    continue;
-                };
-                if cell.claim(index) {
-                    if shared.has_hints() {
-                        shared.call_one();
-                    }
-                    line.claims.fetch_add(1, Ordering::Relaxed);
-                    run(&shared, hint, cell, &mut code);
-                    cell.finish(index);
-                    mailbox::push(&shared, hint);
-                }
-            } else if shared.header().phase.0.load(Ordering::Acquire) >= CLOSED {
-                return;
-            } else {
-                idle.wait();
-            }
-        }
-    });
+/// What a worker is told at its start.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Orders {
+    pub(crate) place: Place,
+    pub(crate) index: WorkerIndex,
+    /// How many pools are above this one.
+    pub(crate) depth: u32,
+    /// Initialiser, and the block and length of its argument.
+    pub(crate) initializer: Option<(Hook, u64, u64)>,
+    pub(crate) finalizer: Option<Hook>,
+    /// Items in this worker's life.
+    pub(crate) items: u64,
+    /// Bytes of private memory from which on it makes room for a fresh one between two tasks.
+    pub(crate) memory: Option<u64>,
+    /// How long it stays without work.
+    pub(crate) idle_timeout: Option<Duration>,
 }
 
-fn run(shared: &Shared, index: u32, cell: &'static Cell, code: &mut CodeCache) {
-    let start = Instant::now();
-    if let Some(mut task) = Task::resume(*shared, index, cell) {
-        match code.find(cell.code()) {
-            Ok((trampoline, function)) => trampoline(function, &mut task),
-            Err(why) => task.fail_all(&why),
+/// Why a worker has left by itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Leave {
+    /// The pool is closed, or smaller than it was.
+    Dismissed,
+    /// It had nothing to do for long enough.
+    Idle,
+    /// It has done its share of items, or has grown too large.
+    Retired,
+    /// The initialiser failed.
+    NotInitialized(InitFailure),
+}
+
+/// How an initialiser fails.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum InitFailure {
+    /// It returned this error.
+    Failed(String),
+    /// It panicked.
+    Panicked(Box<Panic>),
+    /// Its argument could not be decoded.
+    Decode(DecodeError),
+    /// It had not returned in time.
+    TimedOut(Duration),
+}
+
+impl std::fmt::Display for InitFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Failed(text) => f.write_str(text),
+            Self::Panicked(panic) => panic.fmt(f),
+            Self::Decode(error) => write!(f, "its argument {error}"),
+            Self::TimedOut(after) => write!(f, "it took longer than {after:?}"),
         }
     }
-    let nanos = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    cell.nanos.fetch_add(nanos, Ordering::Relaxed);
+}
+
+/// The function of a worker process.
+pub(crate) fn work(orders: Orders) -> Leave {
+    let shared = Family::current()
+        .ok()
+        .and_then(|family| Shared::at(family, orders.place));
+    let Some(shared) = shared else {
+        return Leave::Dismissed;
+    };
+    let Some(line) = shared.worker(orders.index) else {
+        return Leave::Dismissed;
+    };
+    context::enter(shared, &orders);
+    quietly(|| {
+        if let Some(hook) = orders.initializer
+            && let Err(failure) = initialize(&shared, hook)
+        {
+            return Leave::NotInitialized(failure);
+        }
+        line.ready.store(monotonic_nanos(), Ordering::Relaxed);
+        let mut worker = Worker {
+            shared,
+            line,
+            left: orders.items,
+            idle: Idle::new(shared, orders.index),
+            orders,
+            code: CodeCache::default(),
+            states: States::default(),
+        };
+        let leave = worker.serve();
+        worker.finalize();
+        leave
+    })
+}
+
+fn initialize(shared: &Shared, (hook, block, len): (Hook, u64, u64)) -> Result<(), InitFailure> {
+    let argument = BlockId::from_word(block).and_then(|block| {
+        let len = usize::try_from(len).ok()?;
+        // SAFETY: the pool keeps it as long as it has workers, and nobody writes to it.
+        unsafe { shared.arena().borrow_block(block, shared.owner(), len) }
+    });
+    match catch(|| run_hook(hook, argument.unwrap_or_default())) {
+        Ok(Ok(Ok(()))) => Ok(()),
+        Ok(Ok(Err(text))) => Err(InitFailure::Failed(text)),
+        Ok(Err(error)) => Err(InitFailure::Decode(error)),
+        Err(panic) => Err(InitFailure::Panicked(panic)),
+    }
+}
+
+struct Worker {
+    shared: Shared,
+    line: &'static WorkerLine,
+    orders: Orders,
+    /// Items that it may still begin.
+    left: u64,
+    idle: Idle,
+    code: CodeCache,
+    states: States,
+}
+
+impl Worker {
+    fn serve(&mut self) -> Leave {
+        let mut turns = 0;
+        loop {
+            if let Some(leave) = self.ought_to_leave() {
+                return leave;
+            }
+            if let Some(index) = self.line.letter.load(Ordering::Relaxed).checked_sub(1) {
+                self.idle.found();
+                self.claim_and_run(index);
+                // If it was not there to be claimed, it was taken back.
+                let _ = self.line.letter.compare_exchange(
+                    index + 1,
+                    0,
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                );
+            } else if let Some(hint) = self.shared.take_hint(turns) {
+                turns += 1;
+                self.idle.found();
+                self.claim_and_run(hint);
+            } else if self.shared.header().phase.0.load(Ordering::Acquire) != OPEN {
+                return Leave::Dismissed;
+            } else {
+                let stay = self.orders.idle_timeout;
+                let deadline = stay.and_then(|stay| Instant::now().checked_add(stay));
+                if !self.idle.wait(deadline) {
+                    return Leave::Idle;
+                }
+            }
+        }
+    }
+
+    fn ought_to_leave(&self) -> Option<Leave> {
+        if self.orders.index >= self.shared.target() {
+            return Some(Leave::Dismissed);
+        }
+        let full = |limit| own_memory().is_ok_and(|bytes| bytes >= limit);
+        (self.left == 0 || self.orders.memory.is_some_and(full)).then_some(Leave::Retired)
+    }
+
+    /// Runs task `index` if it is still there.
+    fn claim_and_run(&mut self, index: u32) {
+        let Some(cell) = self.shared.cell(index) else {
+            return;
+        };
+        // First, so that whoever finds the task claimed finds it here.
+        self.line.current.store(index + 1, Ordering::Relaxed);
+        if !cell.claim(self.orders.index) {
+            return;
+        }
+        if self.shared.has_hints() {
+            self.shared.call_one();
+        }
+        if self.run(index, cell) {
+            cell.finish(self.orders.index);
+            mailbox::push(&self.shared, index);
+        }
+    }
+
+    /// Whether all its items have an outcome now: a worker at the end of its life leaves some.
+    fn run(&mut self, index: u32, cell: &'static Cell) -> bool {
+        let start = monotonic_nanos();
+        cell.claimed_at.store(start, Ordering::Relaxed);
+        let Some(task) = Task::resume(self.shared, index, cell) else {
+            return true;
+        };
+        let mut task = task.worked_by(self.line, self.left);
+        let before = task.done();
+        context::begin(index);
+        match self.code.find(cell.code()) {
+            Ok((trampoline, functions)) => trampoline(functions, &mut task, &mut self.states),
+            Err(why) => task.fail_all(&why),
+        }
+        let items = u64::from(task.done() - before);
+        if self.left != u64::MAX {
+            self.left = self.left.saturating_sub(items);
+        }
+        let nanos = monotonic_nanos().saturating_sub(start);
+        cell.nanos.fetch_add(nanos, Ordering::Relaxed);
+        let add = |word: &std::sync::atomic::AtomicU64, more: u64| {
+            // Nobody else writes it.
+            word.store(word.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+        };
+        add(&self.line.busy, nanos);
+        add(&self.line.items, items);
+        if !task.is_complete() {
+            task.leave();
+            return false;
+        }
+        self.line.current.store(0, Ordering::Relaxed);
+        true
+    }
+
+    fn finalize(&mut self) {
+        if let Some(hook) = self.orders.finalizer {
+            // Nobody waits for what it says.
+            let _ = catch(|| run_hook(hook, &[]));
+        }
+        let states = std::mem::take(&mut self.states);
+        let _ = catch(|| drop(states));
+    }
 }
 
 /// The function that this worker ran last: mostly the next task's too.
 #[derive(Default)]
 struct CodeCache {
-    words: [[u64; 2]; 2],
-    found: Option<(Trampoline, usize)>,
+    words: [[u64; 2]; 3],
+    found: Option<(Trampoline, Functions)>,
 }
 
 impl CodeCache {
-    fn find(&mut self, words: [[u64; 2]; 2]) -> Result<(Trampoline, usize), String> {
+    fn find(&mut self, words: [[u64; 2]; 3]) -> Result<(Trampoline, Functions), String> {
         if let Some(found) = self.found
             && self.words == words
         {
             return Ok(found);
         }
-        let [trampoline, function] = words.map(|words| {
-            CodeAddress::from_words(words)
-                .resolve()
-                .map_err(|e| e.to_string())
-        });
-        // SAFETY: named in `Code::of` from a value of this type, in the same build.
-        let trampoline: Trampoline = unsafe { fn_from_address(trampoline?) };
-        let found = (trampoline, function?);
+        let found = resolve(words)?;
         self.words = words;
         self.found = Some(found);
         Ok(found)

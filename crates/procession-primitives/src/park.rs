@@ -85,6 +85,13 @@ pub fn monotonic_micros() -> u64 {
     now.tv_sec.cast_unsigned() * 1_000_000 + now.tv_nsec.cast_unsigned() / 1000
 }
 
+/// Nanoseconds of the same clock as [`monotonic_micros`].
+#[must_use]
+pub fn monotonic_nanos() -> u64 {
+    let now = rustix::time::clock_gettime(ClockId::Monotonic);
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
 /// Wakes up to `count` threads, of any member, that sleep on `word`. Returns how many did.
 pub fn wake(word: &AtomicU32, count: u32) -> usize {
     let count = count.min(i32::MAX as u32);

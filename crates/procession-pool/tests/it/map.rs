@@ -327,7 +327,7 @@ fn views_and_chunksizes() {
     assert_eq!(python_chunksize(5, 0), 2);
     let pool = Pool::with_workers(2).unwrap();
     let view = pool.chunksize(5);
-    let copy = view;
+    let copy = view.clone();
     assert_eq!(copy.chunksize(2).map(|n: u8| n, 0..9).unwrap().len(), 9);
     assert_eq!(view.map(|n: u8| n, 0..9).unwrap().len(), 9);
     // 0 would never get anywhere: taken as 1, and so is what Python's rule gives for no items.

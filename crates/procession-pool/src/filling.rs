@@ -1,0 +1,351 @@
+//! Fills a cell with a task.
+//!
+//! # Safety
+//!
+//! Fills cells that were taken from the free list.
+#![allow(
+    unsafe_code,
+    reason = "borrows the bytes of cells that are being filled"
+)]
+
+use std::sync::atomic::Ordering;
+
+use procession_primitives::{
+    Block, BlockId, EncodeError, OutOfMemory, Passengers, Phase, Sink, Writer, boarding,
+    copy_short, encode,
+};
+use serde::Serialize;
+
+use crate::cell::{Cell, SMALL};
+use crate::inner::Inner;
+use crate::options::Options;
+use crate::record::{self, HEADER, Records, Tag};
+use crate::run::Code;
+
+/// What all tasks of a call have in common.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) code: Code,
+    call: u64,
+    /// Block and length of the call's context.
+    context: (u64, u64),
+    guarded: bool,
+    notice: u64,
+    pub(crate) limit: u64,
+    seed: u64,
+    pub(crate) ring: u32,
+}
+
+impl Terms {
+    /// For the call with number `call`, and the context that the caller keeps.
+    pub(crate) fn new(
+        code: Code,
+        call: u64,
+        context: Option<&(Block, usize)>,
+        options: &Options,
+    ) -> Terms {
+        let (notice, limit) = options.limits();
+        Terms {
+            code,
+            call,
+            context: context.map_or((0, 0), |(block, len)| (block.id().to_word(), *len as u64)),
+            guarded: options.is_guarded(),
+            notice,
+            limit,
+            seed: options.seed,
+            ring: options.priority.ring(),
+        }
+    }
+
+    /// For a job without tasks.
+    pub(crate) fn none() -> Terms {
+        Terms::new(Code::none(), 0, None, &Options::default())
+    }
+
+    /// The same for tasks that can be ended one by one.
+    pub(crate) fn guarded(self) -> Terms {
+        Terms {
+            guarded: true,
+            ..self
+        }
+    }
+
+    /// The same for a task that is for one worker alone.
+    pub(crate) fn in_ring(self, ring: u32) -> Terms {
+        Terms { ring, ..self }
+    }
+
+    fn write(&self, cell: &Cell) {
+        cell.set_code(self.code.words());
+        cell.guarded
+            .store(u32::from(self.guarded), Ordering::Relaxed);
+        cell.ring.store(self.ring, Ordering::Relaxed);
+        cell.stop.store(0, Ordering::Relaxed);
+        for (word, value) in [
+            (&cell.call, self.call),
+            (&cell.context, self.context.0),
+            (&cell.context_len, self.context.1),
+            (&cell.notice, self.notice),
+            (&cell.limit, self.limit),
+            (&cell.seed, self.seed),
+        ] {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A task's input before there is a cell for it.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) items: u32,
+    input: Input,
+}
+
+#[derive(Debug)]
+enum Input {
+    Bytes(Vec<u8>),
+    /// Larger, or the keeper of objects whose handles are in it.
+    Block(Writer),
+}
+
+/// Longer inputs are kept in the arena from the beginning.
+const BYTES_MOST: usize = 4096;
+
+impl Prepared {
+    /// One encoded item.
+    pub(crate) fn one<A: Serialize>(pool: &Inner, item: &A) -> Result<Prepared, EncodeError> {
+        let mut bytes = vec![0; HEADER];
+        let (encoded, passengers) = boarding(|| encode(item, &mut bytes));
+        encoded?;
+        let len = bytes.len() - HEADER;
+        bytes[..HEADER].copy_from_slice(&record::header(Tag::Value, len));
+        Self::from_bytes(pool, bytes, 1, &passengers)
+    }
+
+    pub(crate) fn from_bytes(
+        pool: &Inner,
+        bytes: Vec<u8>,
+        items: u32,
+        passengers: &Passengers,
+    ) -> Result<Prepared, EncodeError> {
+        let input = if bytes.len() <= BYTES_MOST && passengers.is_empty() {
+            Input::Bytes(bytes)
+        } else {
+            let mut block = Writer::new(pool.shared.family, bytes.len())?;
+            block.extend(&bytes)?;
+            if !passengers.is_empty() {
+                let boarded = passengers.board(block.id());
+                boarded.map_err(|error| EncodeError::Failed(error.to_string()))?;
+            }
+            Input::Block(block)
+        };
+        Ok(Prepared { items, input })
+    }
+
+    /// Item `item` of the finished task in cell `index`, to be tried again.
+    pub(crate) fn again(pool: &Inner, index: u32, item: u32) -> Option<Prepared> {
+        let cell = pool.shared.cell(index)?;
+        // SAFETY: `DONE`, so the program's; read before the cell is recycled.
+        let input = unsafe { pool.shared.input(index, cell) }?;
+        let (tag, encoded) = Records(input).nth(item as usize)?;
+        let header = record::header(tag, encoded.len());
+        let input = match BlockId::from_word(cell.input.load(Ordering::Relaxed)) {
+            None => Input::Bytes([&header, encoded].concat()),
+            Some(old) => {
+                let mut block =
+                    Writer::new(pool.shared.family, header.len() + encoded.len()).ok()?;
+                block.extend(&header).ok()?;
+                block.extend(encoded).ok()?;
+                // The objects whose handles are in it are kept with it.
+                pool.shared.family.reboard(old, block.id()).ok()?;
+                Input::Block(block)
+            }
+        };
+        Some(Prepared { items: 1, input })
+    }
+
+    /// Bytes of the input.
+    pub(crate) fn len(&self) -> usize {
+        match &self.input {
+            Input::Bytes(bytes) => bytes.len(),
+            Input::Block(block) => block.len(),
+        }
+    }
+}
+
+/// Takes a task's encoded items: in its cell first, in a block when they no longer fit.
+pub(crate) struct Filling<'a> {
+    pool: &'a Inner,
+    index: u32,
+    cell: &'static Cell,
+    expected: usize,
+    len: usize,
+    items: u32,
+    block: Option<Writer>,
+}
+
+impl<'a> Filling<'a> {
+    /// Starts to fill cell `index`, which was taken from the free list.
+    ///
+    /// When it no longer fits into the cell, the block has room for `expected` bytes at once.
+    pub(crate) fn new(pool: &'a Inner, index: u32, expected: usize) -> Option<Filling<'a>> {
+        let cell = pool.shared.cell(index)?;
+        Some(Filling {
+            pool,
+            index,
+            cell,
+            expected,
+            len: 0,
+            items: 0,
+            block: None,
+        })
+    }
+
+    pub(crate) fn items(&self) -> u32 {
+        self.items
+    }
+
+    /// Bytes so far.
+    pub(crate) fn len(&self) -> usize {
+        self.block.as_ref().map_or(self.len, Writer::len)
+    }
+
+    /// Adds an item with `encode`. On an error the task is as it was.
+    #[inline]
+    pub(crate) fn add<E: From<OutOfMemory>>(
+        &mut self,
+        encode: impl FnOnce(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = self.len();
+        self.put(&[0; HEADER])?;
+        let encoded = encode(self);
+        match encoded {
+            Ok(()) => {
+                let len = self.len() - start - HEADER;
+                self.bytes_mut()[start..start + HEADER]
+                    .copy_from_slice(&record::header(Tag::Value, len));
+                self.items += 1;
+            }
+            Err(_) => self.cut(start),
+        }
+        encoded
+    }
+
+    /// Has the task keep the objects whose handles are in its items.
+    pub(crate) fn carry(&mut self, passengers: &Passengers) -> Result<(), EncodeError> {
+        let id = match &self.block {
+            Some(block) => block.id(),
+            None => self.spill(0)?.id(),
+        };
+        let boarded = passengers.board(id);
+        boarded.map_err(|error| EncodeError::Failed(error.to_string()))
+    }
+
+    /// Drops what was written from `start` on: an item that was not finished.
+    pub(crate) fn cut(&mut self, start: usize) {
+        match &mut self.block {
+            Some(block) => block.truncate(start),
+            None => self.len = start,
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match &mut self.block {
+            Some(block) => block.bytes_mut(),
+            // SAFETY: the cell is free and ours to fill.
+            None => unsafe { self.pool.shared.small_input(self.index) },
+        }
+    }
+
+    /// Takes over a whole input.
+    pub(crate) fn take(&mut self, prepared: Prepared) -> Result<(), OutOfMemory> {
+        self.items = prepared.items;
+        match prepared.input {
+            Input::Bytes(bytes) => self.put(&bytes),
+            Input::Block(block) => {
+                self.block = Some(block);
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes the cell ready to be submitted. Its items are the call's from number `first` on.
+    pub(crate) fn finish(self, terms: &Terms, first: u64, attempt: u32) -> u32 {
+        let cell = self.cell;
+        terms.write(cell);
+        cell.items.store(self.items, Ordering::Relaxed);
+        cell.first.store(first, Ordering::Relaxed);
+        cell.attempt.store(attempt, Ordering::Relaxed);
+        let len = self.len();
+        cell.input_len.store(len as u64, Ordering::Relaxed);
+        // The block is the cell's from now on, until the cell is recycled.
+        let block = self
+            .block
+            .map_or(0, |block| block.finish().0.into_id().to_word());
+        cell.input.store(block, Ordering::Relaxed);
+        for word in [
+            &cell.output,
+            &cell.output_len,
+            &cell.output_old,
+            &cell.output_new,
+            &cell.nanos,
+        ] {
+            word.store(0, Ordering::Relaxed);
+        }
+        cell.set_at(0, Phase::Idle);
+        self.index
+    }
+
+    #[cold]
+    fn spill(&mut self, more: usize) -> Result<&mut Writer, OutOfMemory> {
+        if self.block.is_none() {
+            let mut block = Writer::new(self.pool.shared.family, self.expected.max(SMALL + more))?;
+            let len = self.len;
+            block.extend(&self.bytes_mut()[..len])?;
+            self.block = Some(block);
+        }
+        self.block.as_mut().ok_or(OutOfMemory::new(more))
+    }
+}
+
+impl Sink for Filling<'_> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory> {
+        if let Some(block) = &mut self.block {
+            return block.extend(bytes);
+        }
+        let end = self.len + bytes.len();
+        if end > SMALL {
+            return self.spill(bytes.len())?.extend(bytes);
+        }
+        let start = self.len;
+        copy_short(&mut self.bytes_mut()[start..end], bytes);
+        self.len = end;
+        Ok(())
+    }
+
+    #[inline]
+    fn put_byte(&mut self, byte: u8) -> Result<(), OutOfMemory> {
+        match &mut self.block {
+            Some(block) => block.push(byte),
+            None => self.put(&[byte]),
+        }
+    }
+}
+
+/// Frees the blocks of a cell's task.
+pub(crate) fn free_blocks(pool: &Inner, cell: &Cell) {
+    let shared = &pool.shared;
+    for word in [
+        &cell.input,
+        &cell.output,
+        &cell.output_old,
+        &cell.output_new,
+    ] {
+        if word.load(Ordering::Relaxed) != 0
+            && let Some(block) = BlockId::from_word(word.swap(0, Ordering::Relaxed))
+        {
+            shared.free(block);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The typed jobs of `apply_async` and `map_async`.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use procession_primitives::Block;
+use serde::de::DeserializeOwned;
+
+use crate::TaskError;
+use crate::call::Collected;
+use crate::collect::{AllOrFirstError, Receive};
+use crate::filling::{Prepared, Terms};
+use crate::hub::{Job, Waiting};
+use crate::inner::Inner;
+use crate::outcome::outcomes;
+use crate::promise::Promise;
+use crate::retry::{Retries, Verdict};
+
+/// A job that a handle stands for.
+pub(crate) trait Handled<T>: Job {
+    fn promise(&self) -> &Promise<T>;
+
+    /// Marks it as not wanted any more.
+    fn stop(&self);
+
+    /// Makes its outcome that it was cancelled, unless it has one. Whether it did.
+    fn cancel(&self, pool: &Inner) -> bool;
+}
+
+/// Tasks whose values become one outcome.
+pub(crate) struct Gather<R, T> {
+    me: Weak<Gather<R, T>>,
+    terms: Terms,
+    /// Of one task: its cell + 1, 0 without one.
+    cell: AtomicU32,
+    is_one: bool,
+    stopped: AtomicBool,
+    state: Mutex<State<R>>,
+    finish: fn(Result<Vec<R>, TaskError>) -> Result<T, TaskError>,
+    promise: Promise<T>,
+    /// Freed with the job.
+    _context: Option<(Block, usize)>,
+}
+
+struct State<R> {
+    values: Option<AllOrFirstError<R>>,
+    /// Items without an outcome.
+    left: u64,
+    retries: Retries,
+    fail_fast: bool,
+}
+
+/// How a job is to be run.
+pub(crate) struct Plan {
+    pub(crate) terms: Terms,
+    pub(crate) context: Option<(Block, usize)>,
+    pub(crate) items: u64,
+    pub(crate) is_one: bool,
+    pub(crate) retries: Retries,
+    pub(crate) fail_fast: bool,
+}
+
+impl<R, T> Gather<R, T>
+where
+    R: DeserializeOwned + Send + 'static,
+    T: Send + 'static,
+{
+    pub(crate) fn new(
+        pool: &Inner,
+        plan: Plan,
+        finish: fn(Result<Vec<R>, TaskError>) -> Result<T, TaskError>,
+    ) -> Arc<Self> {
+        pool.hub.begin();
+        if plan.terms.limit > 0 && pool.crew.time(plan.terms.limit, false) {
+            pool.nudge();
+        }
+        let expected = usize::try_from(plan.items).unwrap_or(0);
+        let state = State {
+            values: Some(AllOrFirstError::new(expected)),
+            left: plan.items,
+            retries: plan.retries,
+            fail_fast: plan.fail_fast,
+        };
+        Arc::new_cyclic(|me| Gather {
+            me: me.clone(),
+            terms: plan.terms.guarded(),
+            cell: AtomicU32::new(0),
+            is_one: plan.is_one,
+            stopped: AtomicBool::new(false),
+            state: Mutex::new(state),
+            finish,
+            promise: Promise::default(),
+            _context: plan.context,
+        })
+    }
+
+    /// Ends the job with `outcome`, unless it has one.
+    pub(crate) fn complete(&self, pool: &Inner, outcome: Result<T, TaskError>) -> bool {
+        let first = self.promise.complete(outcome);
+        if first {
+            if self.terms.limit > 0 {
+                pool.crew.time(self.terms.limit, true);
+            }
+            pool.hub.end(pool);
+        }
+        first
+    }
+}
+
+impl<T: Send + 'static> Gather<(), T> {
+    /// A job that has failed before it began.
+    pub(crate) fn failed(error: TaskError) -> Arc<Self> {
+        let promise = Promise::default();
+        promise.complete(Err(error));
+        Arc::new_cyclic(|me| Gather {
+            me: me.clone(),
+            terms: Terms::none(),
+            cell: AtomicU32::new(0),
+            is_one: true,
+            stopped: AtomicBool::new(true),
+            state: Mutex::new(State {
+                values: None,
+                left: 0,
+                retries: Retries::default(),
+                fail_fast: false,
+            }),
+            finish: |_| Err(TaskError::Closed),
+            promise,
+            _context: None,
+        })
+    }
+}
+
+impl<R, T> Job for Gather<R, T>
+where
+    R: DeserializeOwned + Send + 'static,
+    T: Send + 'static,
+{
+    fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, pool: &Inner, collected: &Collected) -> Vec<Waiting> {
+        let mut decoded = Vec::new();
+        // The user's code, so without the lock.
+        outcomes::<R>(collected, &mut |item, outcome| {
+            decoded.push((item, outcome))
+        });
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State {
+            values,
+            left,
+            retries,
+            ..
+        } = &mut *state;
+        let Some(values) = values else {
+            return Vec::new();
+        };
+        let mut again = Vec::new();
+        for (item, outcome) in decoded {
+            let outcome = match outcome {
+                Err(error) if !self.is_stopped() => match retries.judge(item, error) {
+                    Verdict::Final(error) => Err(error),
+                    Verdict::Again { attempt, due } => {
+                        let at = (item - collected.first) as u32;
+                        let prepared = Prepared::again(pool, collected.index, at);
+                        if let (Some(prepared), Some(me)) = (prepared, self.me.upgrade()) {
+                            self.cell.store(0, Ordering::Relaxed);
+                            again.push(Waiting {
+                                job: me,
+                                prepared,
+                                first: item,
+                                attempt,
+                                due,
+                            });
+                            pool.retried(item, attempt);
+                            continue;
+                        }
+                        Err(TaskError::Protocol)
+                    }
+                },
+                other => other,
+            };
+            *left = left.saturating_sub(1);
+            values.begin(item);
+            values.push(outcome);
+            values.end();
+        }
+        again
+    }
+
+    fn fail(&self, first: u64, items: u32, error: &TaskError) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(values) = &mut state.values {
+            values.begin(first);
+            for _ in 0..items {
+                values.push(Err(error.clone()));
+            }
+            values.end();
+        }
+        state.left = state.left.saturating_sub(u64::from(items));
+    }
+
+    fn cell(&self) -> Option<Option<u32>> {
+        self.is_one
+            .then(|| self.cell.load(Ordering::Relaxed).checked_sub(1))
+    }
+
+    fn placed(&self, index: u32) {
+        self.cell.store(index + 1, Ordering::Relaxed);
+    }
+
+    fn settle(&self, pool: &Inner) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let failing = state.fail_fast && state.values.as_ref().is_some_and(|all| all.has_failed());
+        if state.left > 0 && !failing {
+            return;
+        }
+        let Some(values) = state.values.take() else {
+            return;
+        };
+        drop(state);
+        if failing {
+            self.stop();
+            pool.stop_job(self, true);
+        }
+        self.complete(pool, (self.finish)(values.finish(Ok(()))));
+    }
+}
+
+impl<R, T> Handled<T> for Gather<R, T>
+where
+    R: DeserializeOwned + Send + 'static,
+    T: Send + 'static,
+{
+    fn promise(&self) -> &Promise<T> {
+        &self.promise
+    }
+
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    fn cancel(&self, pool: &Inner) -> bool {
+        self.complete(pool, Err(TaskError::Cancelled))
+    }
+}

@@ -1,0 +1,64 @@
+//! What has come of the items of a finished task.
+
+use std::time::Duration;
+
+use procession_primitives::{Death, DecodeError, Panic, catch, decode, decode_unguarded};
+use serde::de::DeserializeOwned;
+
+use crate::TaskError;
+use crate::call::Collected;
+use crate::record::{Records, Tag};
+
+/// Decodes the outcomes of a finished task: one per item, whatever the output holds.
+#[inline]
+pub(crate) fn outcomes<R: DeserializeOwned>(
+    collected: &Collected,
+    receive: &mut impl FnMut(u64, Result<R, TaskError>),
+) {
+    let mut records = Records(collected.output);
+    let mut item = collected.first;
+    let end = item + u64::from(collected.items);
+    loop {
+        // One guard for all: a panic costs the value that was being decoded, and the loop goes on.
+        let ended = catch(|| {
+            while item < end {
+                let at = item;
+                item += 1;
+                let outcome = match records.next() {
+                    Some((Tag::Value, bytes)) => decode_unguarded(bytes).map_err(undecoded),
+                    Some((tag, bytes)) => Err(failure(tag, bytes)),
+                    None => Err(TaskError::Protocol),
+                };
+                receive(at, outcome);
+            }
+        });
+        match ended {
+            Ok(()) => return,
+            Err(panic) => receive(item - 1, Err(undecoded(DecodeError::Panicked(panic)))),
+        }
+    }
+}
+
+#[cold]
+fn undecoded(error: DecodeError) -> TaskError {
+    TaskError::ValueDecode(Box::new(error))
+}
+
+#[cold]
+fn failure(tag: Tag, bytes: &[u8]) -> TaskError {
+    let read = match tag {
+        Tag::Panicked => decode(bytes).map(|panic: Panic| TaskError::Panicked(Box::new(panic))),
+        Tag::Died => decode(bytes).map(|death: Death| TaskError::WorkerDied(Box::new(death))),
+        Tag::ItemDecode => {
+            decode(bytes).map(|error: DecodeError| TaskError::ItemDecode(Box::new(error)))
+        }
+        Tag::ValueEncode => decode(bytes).map(|text: String| TaskError::ValueEncode(text.into())),
+        Tag::Function => decode(bytes).map(|text: String| TaskError::NoSuchFunction(text.into())),
+        Tag::TimedOut => {
+            decode(bytes).map(|micros| TaskError::TimedOut(Duration::from_micros(micros)))
+        }
+        Tag::Cancelled => return TaskError::Cancelled,
+        Tag::Value => return TaskError::Protocol,
+    };
+    read.unwrap_or(TaskError::Protocol)
+}

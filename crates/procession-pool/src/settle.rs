@@ -1,0 +1,92 @@
+//! Gives the tasks of a dead worker their due.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use procession_primitives::{BlockId, Death};
+
+use crate::cell::{Cell, Kind, WorkerIndex};
+use crate::shared::Shared;
+use crate::task::{Task, Verdict};
+
+/// A finished task that no mailbox may name: cell and lap.
+pub(crate) type Orphan = (u32, u32);
+
+/// In the ring of a task that is for one worker alone, and never offered.
+pub(crate) const NO_RING: u32 = u32::MAX;
+
+/// Settles what dead worker `index` had in hand. Adds finished tasks that may be in no mailbox.
+pub(crate) fn settle(
+    shared: &Shared,
+    index: WorkerIndex,
+    death: &Death,
+    verdict: Verdict,
+    orphans: &mut Vec<Orphan>,
+) {
+    for (at, cell) in shared.cells() {
+        let state = cell.state();
+        if state.worker != index {
+            continue;
+        }
+        match state.kind {
+            Kind::Claimed => {
+                free_half_moved(shared, cell);
+                let task = Task::resume(*shared, at, cell);
+                let settled = task.map(|mut task| task.settle(death, verdict));
+                if let Some(Ok(false)) = settled {
+                    // The items that it had not begun run elsewhere; those it had finished are
+                    // kept.
+                    cell.queue();
+                } else {
+                    cell.finish(index);
+                    orphans.push((at, cell.state().lap));
+                }
+            }
+            // Whether it got as far as the mailbox, the call finds out.
+            Kind::Done => orphans.push((at, state.lap)),
+            _ => {}
+        }
+    }
+}
+
+/// Frees the block that a killed worker was moving the output from, or to.
+fn free_half_moved(shared: &Shared, cell: &Cell) {
+    let output = cell.output.load(Ordering::Acquire);
+    for word in [&cell.output_old, &cell.output_new] {
+        let block = word.swap(0, Ordering::Relaxed);
+        if block != output
+            && let Some(block) = BlockId::from_word(block)
+        {
+            shared.free(block);
+        }
+    }
+}
+
+/// Offers every queued task: a dead worker may have taken a hint without claiming the task. False
+/// if a ring is full.
+pub(crate) fn offer_queued(shared: &Shared, offers: &Mutex<()>) -> bool {
+    let _one_at_a_time = offers.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut offered = 0;
+    for (at, cell) in shared.cells() {
+        let ring = cell.ring.load(Ordering::Relaxed);
+        if cell.state().kind == Kind::Queued && ring != NO_RING {
+            if !shared.offer(at, ring as usize) {
+                shared.call_all();
+                return false;
+            }
+            offered += 1;
+        }
+    }
+    if offered > 0 {
+        shared.call_one();
+    }
+    true
+}
+
+/// Whether a task waits for a worker.
+pub(crate) fn has_queued(shared: &Shared) -> bool {
+    shared.cells().any(|(_, cell)| {
+        cell.state().kind == Kind::Queued && cell.ring.load(Ordering::Relaxed) != NO_RING
+    })
+}
