@@ -339,7 +339,7 @@ fn tee() {
 }
 
 /// Lines that no pipe holds at once.
-const LINES: u32 = 20_000;
+const LINES: u32 = 80_000;
 
 fn is_not_read(_: &[String]) -> ExitCode {
     let capture = OutputCapture::new().unwrap();
