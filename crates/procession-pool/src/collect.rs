@@ -50,7 +50,9 @@ impl<T> Ordered<T> {
     }
 
     fn end(&mut self) {
-        if let Some((first, run)) = self.current.take() {
+        if let Some((first, run)) = self.current.take()
+            && !run.is_empty()
+        {
             self.ahead.insert(first, run);
         }
         while let Some(run) = self.ahead.remove(&(self.done.len() as u64)) {

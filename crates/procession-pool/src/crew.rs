@@ -405,6 +405,7 @@ impl Slot {
         place: Place,
         index: WorkerIndex,
     ) -> Result<Event, StartError> {
+        let now = monotonic_nanos();
         let process = hire(config, place, index, self.lives)?;
         let started = Event::WorkerStarted {
             worker: index as usize,
@@ -412,7 +413,7 @@ impl Slot {
             restart: self.died,
         };
         self.process = Some(process);
-        self.started_at = monotonic_nanos();
+        self.started_at = now;
         self.lives += 1;
         self.resting = false;
         self.died = false;
