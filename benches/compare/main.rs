@@ -5,10 +5,14 @@
 
 mod bulk;
 mod idle;
+mod journal;
 mod latency;
+mod limit;
 mod map;
+mod recovery;
 mod start;
 mod straggler;
+mod stream;
 
 use std::process::ExitCode;
 
@@ -18,13 +22,17 @@ use procession_pool::{Pool, init};
 /// Of a pool, where the row does not say otherwise.
 const WORKERS: usize = 2;
 
-const ROWS: [Entry; 9] = [
+const ROWS: [Entry; 13] = [
     row("B1", map::default_chunks),
     row("B2", map::one_by_one),
+    row("B3", map::unordered),
     row("B4", latency::apply),
     row("B12", start::first_result),
     row("B13", bulk::arguments),
+    row("B14", recovery::recovery),
+    row("B15", limit::limits),
     row("B16", straggler::straggler),
+    row("B17", stream::slow_consumer),
     row("B18", idle::wake_ups),
     row("B19", idle::memory),
     row("B20", map::sweep),

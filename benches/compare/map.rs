@@ -1,4 +1,4 @@
-//! `map` over numbers: the cost of an item (B1, B2, B20).
+//! `map` over numbers: the cost of an item (B1, B2, B3, B20).
 
 use std::hint::black_box;
 
@@ -32,6 +32,28 @@ pub(crate) fn one_by_one(trial: &Trial) {
         trial
             .record(
                 "map(x * x), chunksize 1",
+                "us/item",
+                nanos / items as f64 / 1e3,
+            )
+            .items(items)
+            .target(Target::AtMost(0.5)),
+    );
+}
+
+/// B3.
+pub(crate) fn unordered(trial: &Trial) {
+    let items = 100_000;
+    let pool = pool(WORKERS);
+    let nanos = steady(|| {
+        let outcomes = pool.imap_unordered(square, 0..black_box(items));
+        outcomes
+            .map(|outcome| outcome.expect("a value"))
+            .fold(0, u64::wrapping_add)
+    });
+    trial.emit(
+        trial
+            .record(
+                "imap_unordered(x * x)",
                 "us/item",
                 nanos / items as f64 / 1e3,
             )

@@ -54,8 +54,9 @@ def unordered(trial, library):
 def round_trip(trial, library):
     pool = library(WORKERS)
     call = lambda: pool.apply(square, 7)
-    trial.emit_latencies("apply, warm", "us", latencies(trial.size(11_000, 1_100), 0, call))
-    trial.emit_latencies("apply, 1 ms apart", "us", latencies(trial.size(11_000, 1_100), 1e-3, call))
+    rounds = trial.size(11_000, 550)
+    trial.emit_latencies("apply, warm", "us", latencies(rounds, 0, call))
+    trial.emit_latencies("apply, 1 ms apart", "us", latencies(rounds, 1e-3, call))
     pool.close()
 
 
@@ -71,14 +72,14 @@ def first_result(trial, library):
     trial.emit("first pool of a program, first result", "ms", millis(WORKERS))
     later = [millis(WORKERS) for _ in range(trial.size(10, 3))]
     trial.emit("later pool, first result", "ms", statistics.median(later))
-    for workers in (1, 2, 4, 16, 64, *trial.size((256,), ())):
+    for workers in trial.size((1, 2, 4, 16, 64, 256), (1, 2, 4, 16)):
         parameter = ("workers", workers)
         trial.emit("pool of n workers, first result", "ms", millis(workers), parameter=parameter)
 
 
 def arguments(trial, library):
     pool = library(WORKERS)
-    count, size = 50, 8 << 20
+    count, size = trial.size(50, 20), 8 << 20
     for what, item in (("text", "x" * size), ("bytes", bytes(size))):
         pool.map(len, [item] * WORKERS, chunksize=1)
         start = time.perf_counter()
@@ -203,7 +204,7 @@ def endless(path):
 
 def slow_consumer(trial, library):
     """Memory of this process. The consumer is slower than the pool."""
-    items = trial.size(10**5, 2 * 10**4)
+    items = trial.size(10**5, 5 * 10**3)
     pool = library(WORKERS)
     pool.map(wait, [0] * WORKERS, chunksize=1)
     resident = lambda: status("/proc/self", "VmRSS:") / 1024

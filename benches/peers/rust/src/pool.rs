@@ -6,9 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use procession_bench::{
-    Idleness, Record, Trial, children, latencies, median, private_bytes, steady,
-};
+use procession_bench::{Idleness, Trial, children, latencies, median, private_bytes, steady};
 use procspawn::Pool;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -88,15 +86,21 @@ pub(crate) fn arguments(trial: &Trial) {
         rate(bytes, |bytes| bytes.len())
     };
     let rates: [(&str, Rate); 2] = [("text", Box::new(text)), ("bytes", Box::new(bytes))];
+    let mut hangs = false;
     for (what, rate) in rates {
+        let rate = if hangs {
+            None
+        } else {
+            within(Duration::from_secs(10), rate)
+        };
+        hangs = rate.is_none();
         let workload = format!("50 arguments of 8 MiB, {what}");
-        let record = trial.record(&workload, "GB/s", 0.0).items(count as u64);
-        trial.emit(match within(Duration::from_secs(10), rate) {
-            Some(rate) => Record {
-                value: Some(rate),
-                ..record
-            },
-            None => record.failed("hangs"),
+        let record = trial.record(&workload, "GB/s", rate.unwrap_or_default());
+        let record = record.items(count as u64);
+        trial.emit(if hangs {
+            record.failed("hangs")
+        } else {
+            record
         });
     }
     for child in children() {

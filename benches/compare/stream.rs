@@ -1,0 +1,50 @@
+//! Memory of a call that never holds all of its items (B17).
+
+use std::hint::spin_loop;
+use std::time::{Duration, Instant};
+
+use procession_bench::{Target, Trial, resident_bytes};
+use serde_bytes::ByteBuf;
+
+use crate::{WORKERS, pool, square};
+
+/// What the consumer does with an outcome: more than the pool needs for one.
+const PAUSE: Duration = Duration::from_micros(2);
+
+/// B17. Memory of this process, beyond what it had before.
+pub(crate) fn slow_consumer(trial: &Trial) {
+    let items = trial.size(10_000_000, 1_000_000);
+    let pool = pool(WORKERS);
+    pool.map(square, 0..1000).expect("all values");
+    let start = Instant::now();
+    let before = resident_mib();
+    let mut series = Vec::new();
+    let input = (0..items).map(|_| ByteBuf::from(vec![7; 1024]));
+    for (number, outcome) in pool.imap(|item: ByteBuf| item.len(), input).enumerate() {
+        assert_eq!(outcome.expect("a value"), 1024);
+        if number as u64 % (items / 100) == 0 {
+            series.push((start.elapsed().as_secs_f64(), resident_mib() - before));
+        }
+        spin(PAUSE);
+    }
+    let most = |points: &[(f64, f64)]| points.iter().map(|point| point.1).fold(0.0, f64::max);
+    let what = "imap, items of 1 KiB, slow consumer";
+    let all = most(&series);
+    let growth = all - most(&series[..10]);
+    let record = trial.record(&format!("{what}: memory"), "MiB", all);
+    trial.emit(record.items(items).series(series));
+    let record = trial.record(&format!("{what}: growth after a tenth"), "MiB", growth);
+    trial.emit(record.items(items).target(Target::AtMost(1.0)));
+}
+
+fn resident_mib() -> f64 {
+    let bytes = resident_bytes(std::process::id()).expect("the kernel tells");
+    bytes as f64 / f64::from(1 << 20)
+}
+
+fn spin(time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        spin_loop();
+    }
+}
