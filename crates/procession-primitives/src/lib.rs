@@ -42,6 +42,12 @@
 //! directory of their creator; user and group, umask, limits and standard streams are as they were
 //! when the supervisor started.
 //!
+//! # Limits, output, interrupts
+//!
+//! A [`Builder`] sets niceness, CPUs and a memory limit. [`OutputCapture`] keeps the last that
+//! processes write, for [`Death::with_output`] among others. [`Interrupts`] makes Ctrl+C something
+//! to wait for.
+//!
 //! # Shared memory
 //!
 //! [`SharedMemory`] is named, for programs that have nothing in common, Python among them, or
