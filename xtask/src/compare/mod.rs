@@ -6,10 +6,12 @@
 //! the programs alone.
 
 mod programs;
+#[cfg(test)]
+mod tests;
 mod trial;
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -30,36 +32,14 @@ const ONCE_QUICK: [&str; 3] = ["B14", "B17", "B18"];
 pub(crate) fn run(quick: bool, only: Option<&str>) -> Outcome {
     let field = Field::gather()?;
     let rows = chosen(&field, only)?;
-    let mut missing = field.missing.clone();
     let folder = workspace::target_dir().join("compare");
     fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
     let path = folder.join("records.jsonl");
     let mut records = File::create(&path).map_err(|error| error.to_string())?;
+    let mut missing = field.missing.clone();
     for row in rows {
-        let mut contestants: Vec<&Contestant> = field.of_row(row).collect();
-        let trials = match quick {
-            true if ONCE_QUICK.contains(&row) => 1,
-            true => TRIALS_QUICK,
-            false if ONCE.contains(&row) => 1,
-            false => TRIALS,
-        };
-        for number in 1..=trials {
-            let mut failed = Vec::new();
-            for contestant in &contestants {
-                println!("{row} {number}/{trials} {}", contestant.name);
-                let (lines, end) = trial::run(contestant, quick);
-                let written = records.write_all(lines.as_bytes());
-                written.map_err(|error| error.to_string())?;
-                if let Err(why) = end {
-                    println!("    failed: {why}");
-                    missing.push(format!("{row} {}: {why}", contestant.name));
-                    failed.push(contestant.name.as_str());
-                } else if has_no_value(&lines) {
-                    failed.push(contestant.name.as_str());
-                }
-            }
-            contestants.retain(|contestant| !failed.contains(&contestant.name.as_str()));
-        }
+        let failures = in_turns(&field, row, quick, &mut records);
+        missing.extend(failures.map_err(|error| error.to_string())?);
     }
 
     let mut report = Command::new(&field.report);
@@ -67,12 +47,44 @@ pub(crate) fn run(quick: bool, only: Option<&str>) -> Outcome {
     if quick {
         report.arg("--quick");
     }
-    report.args(&missing);
+    report.args(missing);
     let status = report.status().map_err(|error| error.to_string())?;
     if status.success() {
         Ok(())
     } else {
-        Err(Failure::Failed("some of ours have no figure".to_owned()))
+        let message = "some of ours have no figure";
+        Err(Failure::Failed(message.to_owned()))
+    }
+}
+
+/// Runs the trials of `row`, and returns which contestants did not come to their end, and why.
+fn in_turns(field: &Field, row: &str, quick: bool, records: &mut File) -> io::Result<Vec<String>> {
+    let mut contestants: Vec<&Contestant> = field.of_row(row).collect();
+    let mut failures = Vec::new();
+    let trials = trials(row, quick);
+    for number in 1..=trials {
+        let mut able = Vec::new();
+        for contestant in contestants {
+            println!("{row} {number}/{trials} {}", contestant.name);
+            let (lines, end) = trial::run(contestant, quick);
+            records.write_all(lines.as_bytes())?;
+            match end {
+                Err(why) => failures.push(format!("{row} {}: {why}", contestant.name)),
+                Ok(()) if has_no_value(&lines) => {}
+                Ok(()) => able.push(contestant),
+            }
+        }
+        contestants = able;
+    }
+    Ok(failures)
+}
+
+fn trials(row: &str, quick: bool) -> u32 {
+    match quick {
+        true if ONCE_QUICK.contains(&row) => 1,
+        true => TRIALS_QUICK,
+        false if ONCE.contains(&row) => 1,
+        false => TRIALS,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The programs of the contestants: built, installed, and asked what they have.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use crate::{step, workspace};
 
@@ -11,8 +11,8 @@ const MODULES: [&str; 3] = ["loky", "mpire", "pebble"];
 /// A program and its first arguments.
 type Program = Vec<PathBuf>;
 
-/// Builds or installs one, and says what is missing of it.
-type Prepare = fn(&mut Vec<String>) -> Result<Program, String>;
+/// Builds or installs one.
+type Prepare = fn() -> Result<Program, String>;
 
 /// All that take part.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Field {
         field.add(vec![bench("compare")?])?;
         let peers: [(&str, Prepare); 2] = [("peers in Rust", rust), ("peers in Python", python)];
         for (what, prepare) in peers {
-            let added = prepare(&mut field.missing).and_then(|program| field.add(program));
+            let added = prepare().and_then(|program| field.add(program));
             if let Err(why) = added {
                 field.missing.push(format!("all {what}: {why}"));
             }
@@ -119,17 +119,10 @@ fn command(program: &[PathBuf]) -> Command {
 
 /// Builds a bench target of ours and returns where it is.
 fn bench(name: &str) -> Result<PathBuf, String> {
-    let mut build = step::cargo(&[
-        "bench",
-        "-p",
-        "procession-bench",
-        "--bench",
-        name,
-        "--no-run",
-    ]);
-    build.arg("--message-format=json-render-diagnostics");
+    let mut build = step::cargo(&["bench", "-p", "procession-bench", "--bench", name]);
+    build.args(["--no-run", "--message-format=json-render-diagnostics"]);
     println!("$ {}", step::display(&build));
-    let output = build.stderr(std::process::Stdio::inherit()).output();
+    let output = build.stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| format!("cargo: {error}"))?;
     if !output.status.success() {
         return Err(format!("bench `{name}` cannot be built"));
@@ -145,7 +138,7 @@ fn bench(name: &str) -> Result<PathBuf, String> {
 }
 
 /// The peers in Rust are in a workspace of their own, so that ours does not need what they need.
-fn rust(_: &mut Vec<String>) -> Result<Program, String> {
+fn rust() -> Result<Program, String> {
     let target = folder().join("rust");
     let mut build = step::cargo(&["build", "--release", "--locked", "--manifest-path"]);
     build
@@ -155,43 +148,38 @@ fn rust(_: &mut Vec<String>) -> Result<Program, String> {
     Ok(vec![target.join("release/procession-peers")])
 }
 
-/// A virtual environment with as many of the modules as can be had.
-fn python(missing: &mut Vec<String>) -> Result<Program, String> {
+/// Python with as many of the modules as can be had: the script says which it lacks.
+fn python() -> Result<Program, String> {
+    let python = environment().unwrap_or_else(|why| {
+        println!("{why}");
+        PathBuf::from("python3")
+    });
+    let script = workspace::root().join("benches/peers/pool/main.py");
+    // -B: the checkout stays as it is.
+    Ok(vec![python, PathBuf::from("-B"), script])
+}
+
+/// The Python of a virtual environment with the modules.
+fn environment() -> Result<PathBuf, String> {
     let environment = folder().join("python");
     let python = environment.join("bin/python");
     if !python.exists() {
-        step::run(
-            Command::new("python3")
-                .args(["-m", "venv"])
-                .arg(&environment),
-        )?;
+        let mut make = Command::new("python3");
+        step::run(make.args(["-m", "venv"]).arg(&environment))?;
     }
-    let install = |module: &str| {
-        let mut pip = Command::new(&python);
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ]);
-        step::run(pip.arg(module))
-    };
-    let has = |module: &str| {
-        let mut import = Command::new(&python);
-        let import = import.args(["-c", &format!("import {module}")]).output();
-        import.is_ok_and(|output| output.status.success())
-    };
     for module in MODULES {
-        if !has(module)
-            && let Err(why) = install(module)
-        {
-            missing.push(format!("{module}: {why}"));
+        let import = format!("import {module}");
+        let imported = Command::new(&python).args(["-c", &import]).output();
+        if imported.is_ok_and(|output| output.status.success()) {
+            continue;
+        }
+        let mut install = Command::new(&python);
+        install.args(["-m", "pip", "install", "--quiet", module]);
+        if let Err(why) = step::run(&mut install) {
+            println!("{why}");
         }
     }
-    let script = workspace::root().join("benches/peers/pool/main.py");
-    // -B: the checkout stays as it is.
-    Ok(vec![python, Path::new("-B").to_path_buf(), script])
+    Ok(python)
 }
 
 /// Where the peers are built and installed.
