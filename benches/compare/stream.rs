@@ -8,12 +8,22 @@ use serde_bytes::ByteBuf;
 
 use crate::{WORKERS, pool, square};
 
-/// What the consumer does with an outcome: more than the pool needs for one.
-const PAUSE: Duration = Duration::from_micros(2);
-
-/// B17. Memory of this process, beyond what it had before.
+/// B17. The consumer takes more time for an outcome than the pool: its own, and that of the peers.
 pub(crate) fn slow_consumer(trial: &Trial) {
-    let items = trial.size(10_000_000, 1_000_000);
+    follow(
+        trial,
+        trial.size(10_000_000, 1_000_000),
+        Duration::from_micros(2),
+    );
+    follow(
+        trial,
+        trial.size(100_000, 5_000),
+        Duration::from_micros(100),
+    );
+}
+
+/// Follows the memory of this process, beyond what it had before.
+fn follow(trial: &Trial, items: u64, pause: Duration) {
     let pool = pool(WORKERS);
     pool.map(square, 0..1000).expect("all values");
     let start = Instant::now();
@@ -25,16 +35,16 @@ pub(crate) fn slow_consumer(trial: &Trial) {
         if number as u64 % (items / 100) == 0 {
             series.push((start.elapsed().as_secs_f64(), resident_mib() - before));
         }
-        spin(PAUSE);
+        spin(pause);
     }
     let most = |points: &[(f64, f64)]| points.iter().map(|point| point.1).fold(0.0, f64::max);
-    let what = "imap, items of 1 KiB, slow consumer";
     let all = most(&series);
     let growth = all - most(&series[..10]);
+    let what = format!("imap of {items} x 1 KiB, slow consumer");
     let record = trial.record(&format!("{what}: memory"), "MiB", all);
-    trial.emit(record.items(items).series(series));
+    trial.emit(record.series(series));
     let record = trial.record(&format!("{what}: growth after a tenth"), "MiB", growth);
-    trial.emit(record.items(items).target(Target::AtMost(1.0)));
+    trial.emit(record.target(Target::AtMost(1.0)));
 }
 
 fn resident_mib() -> f64 {

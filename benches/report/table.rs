@@ -1,7 +1,5 @@
 //! The figures as text, for a terminal and as Markdown.
 
-use std::fmt::Write;
-
 use crate::Report;
 use crate::figure::{Figure, Standing, Verdict};
 use crate::number::{count, short};
@@ -20,23 +18,7 @@ pub(crate) fn plain(report: &Report) -> String {
     for figures in workloads(&report.figures) {
         let first = &figures[0];
         text += &format!("\n{:4} {} [{}]\n", first.row, first.workload, first.unit);
-        let lines = if first.parameter.is_some() {
-            sweep(figures)
-        } else {
-            let mut lines = vec![
-                ["", "median", "range", "ratio", ""]
-                    .map(str::to_owned)
-                    .to_vec(),
-            ];
-            lines.extend(
-                first
-                    .standings
-                    .iter()
-                    .map(|standing| cells(first, standing)),
-            );
-            lines
-        };
-        text += &aligned(&lines);
+        text += &aligned(&lines(figures));
         for verdict in first.verdicts() {
             text += &format!("     target {}\n", verdict.text());
         }
@@ -68,20 +50,7 @@ pub(crate) fn markdown(report: &Report, plots: &[Plot]) -> String {
             }
         }
         text += &format!("\n### {} [{}]\n\n", first.workload, first.unit);
-        let lines = if first.parameter.is_some() {
-            sweep(figures)
-        } else {
-            let heading = ["contestant", "median", "range", "ratio", "note"];
-            let mut lines = vec![heading.map(str::to_owned).to_vec()];
-            lines.extend(
-                first
-                    .standings
-                    .iter()
-                    .map(|standing| cells(first, standing)),
-            );
-            lines
-        };
-        text += &table(&lines);
+        text += &table(&lines(figures));
     }
     text
 }
@@ -89,6 +58,19 @@ pub(crate) fn markdown(report: &Report, plots: &[Plot]) -> String {
 /// Figures of the same workload together: a sweep, or a single one.
 pub(crate) fn workloads(figures: &[Figure]) -> impl Iterator<Item = &[Figure]> {
     figures.chunk_by(|a, b| (&a.row, &a.workload) == (&b.row, &b.workload))
+}
+
+/// Heading and lines of one workload.
+fn lines(figures: &[Figure]) -> Vec<Vec<String>> {
+    let first = &figures[0];
+    if first.parameter.is_some() {
+        return sweep(figures);
+    }
+    let heading = ["contestant", "median", "range", "ratio", "note"];
+    let mut lines = vec![heading.map(str::to_owned).to_vec()];
+    let standings = first.standings.iter();
+    lines.extend(standings.map(|standing| cells(first, standing)));
+    lines
 }
 
 /// One line per workload with a target.
@@ -170,7 +152,7 @@ pub(crate) fn contestants(figures: &[Figure]) -> Vec<&str> {
     names
 }
 
-/// Columns of equal width: the first to the left, numbers to the right.
+/// Columns of equal width: the first to the left, the others to the right.
 fn aligned(lines: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = lines.iter().filter_map(|line| line.get(column));
@@ -180,9 +162,7 @@ fn aligned(lines: &[Vec<String>]) -> String {
     for line in lines {
         let mut row = format!("     {:1$}", line[0], width(0));
         for (column, cell) in line.iter().enumerate().skip(1) {
-            let last = column + 1 == line.len() && !cell.starts_with(|c: char| c.is_ascii_digit());
-            let width = if last { 0 } else { width(column) };
-            let _ = write!(row, "  {cell:>width$}");
+            row += &format!("  {cell:>0$}", width(column));
         }
         text += row.trim_end();
         text.push('\n');

@@ -74,9 +74,7 @@ class ConcurrentFutures:
         return list(self.pool._processes or {})
 
     def close(self):
-        for process in list((self.pool._processes or {}).values()):
-            process.kill()
-        self.pool.shutdown(wait=False)
+        self.pool.shutdown(cancel_futures=True)
 
 
 class Loky(ConcurrentFutures):
@@ -184,8 +182,3 @@ def missing():
         except Exception as error:
             reasons[name] = f"{type(error).__name__}: {error}"
     return reasons
-
-
-def present():
-    absent = missing()
-    return {name: library for name, (library, _) in LIBRARIES.items() if name not in absent}

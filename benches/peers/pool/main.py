@@ -15,16 +15,17 @@ def main():
     arguments = [argument for argument in sys.argv[1:] if argument != "--quick"]
     quick = len(arguments) < len(sys.argv) - 1
     if len(arguments) != 2:
-        for name, why in libraries.missing().items():
+        missing = libraries.missing()
+        for name, why in missing.items():
             print(f"missing {name}: {why}")
         for row, (contestants, _) in rows.ROWS.items():
             for name in contestants:
-                if name in libraries.present():
+                if name not in missing:
                     print(row, name)
         return
     row, name = arguments
-    _, run = rows.ROWS[row]
-    run(Trial(row, name, quick), libraries.present()[name])
+    (_, run), (library, _) = rows.ROWS[row], libraries.LIBRARIES[name]
+    run(Trial(row, name, quick), library)
 
 
 if __name__ == "__main__":

@@ -214,10 +214,10 @@ def slow_consumer(trial, library):
             series.append((time.perf_counter() - start, resident() - before))
         spin(1e-4)
     sizes = [mib for _, mib in series]
-    what = "imap, items of 1 KiB, slow consumer"
-    trial.emit(f"{what}: memory", "MiB", max(sizes), items=items, series=series)
+    what = f"imap of {items} x 1 KiB, slow consumer"
+    trial.emit(f"{what}: memory", "MiB", max(sizes), series=series)
     growth = max(sizes) - max(sizes[:10])
-    trial.emit(f"{what}: growth after a tenth", "MiB", growth, items=items)
+    trial.emit(f"{what}: growth after a tenth", "MiB", growth)
     pool.close()
 
 
