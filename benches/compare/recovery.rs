@@ -104,12 +104,14 @@ fn delays(kills: &[Kill], runs: &[Run]) -> Vec<f64> {
     delays.collect()
 }
 
-/// Items per second, slice by slice.
+/// Items per second, slice by slice. The last slice is not a whole one, and left out.
 fn throughput(arrivals: &[u64]) -> Vec<(f64, f64)> {
     let slices = arrivals.chunk_by(|a, b| a / SLICE == b / SLICE);
     let point = |slice: &[u64]| {
         let at = (slice[0] / SLICE * SLICE) as f64 / 1e9;
         (at, slice.len() as f64 * 1e9 / SLICE as f64)
     };
-    slices.map(point).collect()
+    let mut points: Vec<(f64, f64)> = slices.map(point).collect();
+    points.pop();
+    points
 }

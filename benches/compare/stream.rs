@@ -32,7 +32,7 @@ fn follow(trial: &Trial, items: u64, pause: Duration) {
     let input = (0..items).map(|_| ByteBuf::from(vec![7; 1024]));
     for (number, outcome) in pool.imap(|item: ByteBuf| item.len(), input).enumerate() {
         assert_eq!(outcome.expect("a value"), 1024);
-        if number as u64 % (items / 100) == 0 {
+        if (number as u64).is_multiple_of(items / 100) {
             series.push((start.elapsed().as_secs_f64(), resident_mib() - before));
         }
         spin(pause);
