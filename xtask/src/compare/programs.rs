@@ -77,12 +77,9 @@ impl Field {
         let output = output.map_err(|error| format!("{}: {error}", program[0].display()))?;
         if !output.status.success() {
             let errors = String::from_utf8_lossy(&output.stderr);
-            let last = errors.lines().last().unwrap_or_default();
-            return Err(format!(
-                "{}: {}: {last}",
-                program[0].display(),
-                output.status
-            ));
+            let last = errors.lines().last().unwrap_or("no word");
+            let name = program[0].display();
+            return Err(format!("{name}: {}: {last}", output.status));
         }
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             match line.split_once(' ') {
