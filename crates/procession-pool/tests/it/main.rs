@@ -7,6 +7,7 @@ mod kills;
 mod life;
 mod limits;
 mod map;
+mod parity;
 #[path = "../support/mod.rs"]
 mod support;
 mod threads;
@@ -21,7 +22,9 @@ fn main() -> ExitCode {
         birth::obey();
     }
     procession_pool::init();
-    if let Some(code) = runner::divert(&[life::PROGRAMS, limits::PROGRAMS].concat()) {
+    if let Some(code) =
+        runner::divert(&[life::PROGRAMS, limits::PROGRAMS, parity::PROGRAMS].concat())
+    {
         return code;
     }
     agent::hush();
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
     cases.extend(handles::cases());
     cases.extend(life::cases());
     cases.extend(limits::cases());
+    cases.extend(parity::cases());
     cases.extend(sweep::cases(6));
     cases.push(Case::new("storm::five_seconds", || storm::blow(5)));
     let runner = Runner::new(cases).with_ledger();
