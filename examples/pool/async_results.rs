@@ -85,7 +85,14 @@ fn main() -> Result<()> {
     // Both workers hang: what waits behind them can be taken back, they themselves be killed.
     let mut hanging = pool.apply_async(hang, ());
     let other = pool.apply_async(hang, ());
-    assert!(hanging.get_timeout(Duration::from_millis(50)).is_none());
+    while pool
+        .stats()
+        .workers
+        .iter()
+        .any(|worker| worker.item.is_none())
+    {
+        assert!(hanging.get_timeout(Duration::from_millis(10)).is_none());
+    }
     let behind = pool.apply_async(square, 4);
     assert!(!other.cancel()); // it is running
     assert!(behind.cancel());

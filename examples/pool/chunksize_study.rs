@@ -1,107 +1,97 @@
-//! What the chunk size does to the time per item, for tiny, medium and uneven items.
+//! What the chunk size does to the time per item, for tiny, even and growing items.
 //!
 //! Items go to the workers in chunks. What one sees in the table:
 //!
-//! - *Tiny* items, one by one: nearly all of the time is for handing them over, some microseconds
-//!   each. From a hundred or so per chunk on, that is shared by so many that it is gone.
-//! - *Medium* items cost the same in any chunk, until there are too few chunks for all workers: the
-//!   last one works alone.
-//! - *Uneven* items, here twenty long ones in a row among two thousand short ones, are what large
-//!   chunks are bad at: one worker has all of the long ones in its hands, the others have nothing to
-//!   do. Python's default makes four chunks per worker, whatever they are of.
-//! - *Adaptive* is what a call does that says nothing: it begins with one item, measures, grows to
-//!   about a millisecond of work, and shrinks towards the end. It is nowhere the best by much, and
-//!   nowhere bad.
+//! - *Tiny* items, one by one: all of the time is for handing them over. From ten or so per chunk on
+//!   that is shared by so many that hardly anything is left of it.
+//! - *Even* items cost the same in any chunk, as long as there are chunks for all workers: with 100
+//!   of 400 items each worker has just one, with 1000 one worker has them all.
+//! - *Growing* items, as numbers that are ever harder to factor, are what large chunks are bad at:
+//!   whoever has the last one is still busy when the others have nothing to do. Python's default,
+//!   four chunks per worker, pays for it, too.
+//! - *Adaptive* is a call that says nothing: it begins with one item, measures, grows to about a
+//!   millisecond of work per chunk, and shrinks towards the end. It need not be told which of the
+//!   columns it is in.
 //!
-//! The floor is the work itself, shared by all workers without any cost.
+//! The floor is the time of the items alone, shared by all workers. The items sleep, as if they
+//! waited for a disk: so the table looks alike on a busy machine, and with more workers than CPUs.
 //!
 //! `cargo run --release -p procession-pool --example chunksize_study [WORKERS]`
 
-use std::env;
-use std::hint;
 use std::time::{Duration, Instant};
+use std::{env, thread};
 
-use procession_pool::{Pool, Result, cpu_count, init, python_chunksize};
+use procession_pool::{Pool, Result, init, python_chunksize};
 
 /// Each time is the best of so many.
-const RUNS: u32 = 3;
+const RUNS: u32 = 2;
 
-/// Runs in a worker: works for `nanos` nanoseconds, or a little longer.
-fn work(nanos: u64) -> u64 {
-    let begun = Instant::now();
-    while nanos > 0 && begun.elapsed() < Duration::from_nanos(nanos) {
-        hint::spin_loop();
+type Items = Vec<Duration>;
+
+/// Runs in a worker.
+fn work(time: Duration) {
+    if !time.is_zero() {
+        thread::sleep(time);
     }
-    nanos
 }
 
-/// Microseconds per item.
-fn measure(pool: &Pool, chunksize: Option<usize>, items: &[u64]) -> Result<f64> {
+/// Microseconds per item of a call with `items`; adaptive without a chunk size.
+fn measure(pool: &Pool, chunksize: Option<usize>, items: &Items) -> Result<f64> {
     let mut best = Duration::MAX;
     for _ in 0..RUNS {
         let items = items.iter().copied();
         let start = Instant::now();
-        let values = match chunksize {
+        match chunksize {
             Some(size) => pool.chunksize(size).map(work, items)?,
             None => pool.map(work, items)?,
         };
         best = best.min(start.elapsed());
-        drop(values);
     }
     Ok(best.as_secs_f64() * 1e6 / items.len() as f64)
 }
 
+/// Microseconds per item of `workers` workers that nothing but the items keeps busy.
+fn floor(workers: usize, items: &Items) -> f64 {
+    let start = Instant::now();
+    items.iter().copied().for_each(work);
+    start.elapsed().as_secs_f64() * 1e6 / (items.len() * workers) as f64
+}
+
 fn main() -> Result<()> {
     init();
-    let workers = env::args()
-        .nth(1)
-        .map_or(Ok(cpu_count().get()), |count| count.parse())?;
+    let workers = env::args().nth(1).map_or(Ok(4), |count| count.parse())?;
     let pool = Pool::with_workers(workers)?;
-    pool.map(work, 0..100)?; // all workers are there now
+    pool.broadcast(work, &Duration::ZERO); // all workers are there now
 
-    let uneven = |n: u64| {
-        if (700..720).contains(&n) {
-            2_000_000
-        } else {
-            5_000
-        }
-    };
-    let kinds: [(&str, Vec<u64>); 3] = [
-        ("tiny", vec![0; 10_000]),
-        ("medium", vec![50_000; 2_000]),
-        ("uneven", (0..2_000).map(uneven).collect()),
+    let growing = |n: u32| Duration::from_micros(1600) * n.pow(3) / 400_u32.pow(3);
+    let columns: [Items; 3] = [
+        vec![Duration::ZERO; 10_000],
+        vec![Duration::from_micros(300); 400],
+        (0..400).map(growing).collect(),
     ];
-
     println!("microseconds per item, {workers} workers, best of {RUNS}");
     println!(
-        "{:<22}{:>9}{:>9}{:>9}",
-        "chunk size", kinds[0].0, kinds[1].0, kinds[2].0
+        "{:<24}{:>10}{:>10}{:>10}",
+        "chunk size", "tiny", "even", "growing"
     );
-    let row = |name: &str, cells: [f64; 3]| {
-        let [tiny, medium, uneven] = cells;
-        println!("{name:<22}{tiny:>9.2}{medium:>9.2}{uneven:>9.2}");
-    };
-    let measured = |size: &dyn Fn(usize) -> Option<usize>| -> Result<[f64; 3]> {
-        let mut cells = [0.0; 3];
-        for (cell, (_, items)) in cells.iter_mut().zip(&kinds) {
-            *cell = measure(&pool, size(items.len()), items)?;
+    let row = |name: &str, cell: &dyn Fn(&Items) -> Result<f64>| -> Result<()> {
+        print!("{name:<24}");
+        for items in &columns {
+            print!("{:>10.2}", cell(items)?);
         }
-        Ok(cells)
+        println!();
+        Ok(())
     };
     for size in [1, 10, 100, 1000] {
-        row(&size.to_string(), measured(&|_| Some(size))?);
+        row(&size.to_string(), &|items| {
+            measure(&pool, Some(size), items)
+        })?;
     }
-    let python = |items| Some(python_chunksize(items, workers));
-    let sizes = kinds
-        .each_ref()
-        .map(|(_, items)| python(items.len()).unwrap_or_default());
-    row(&format!("Python's: {sizes:?}"), measured(&python)?);
-    let adaptive = measured(&|_| None)?;
-    row("adaptive", adaptive);
-    let floor = kinds.each_ref().map(|(_, items)| {
-        let nanos = items.iter().sum::<u64>() as f64;
-        nanos / 1e3 / (items.len() * workers) as f64
-    });
-    row("floor", floor);
-    Ok(())
+    let python = |items: &Items| python_chunksize(items.len(), workers);
+    let sizes = columns.each_ref().map(python);
+    row(&format!("Python's: {sizes:?}"), &|items| {
+        measure(&pool, Some(python(items)), items)
+    })?;
+    row("adaptive", &|items| measure(&pool, None, items))?;
+    row("floor", &|items| Ok(floor(workers, items)))
 }
