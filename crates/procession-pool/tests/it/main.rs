@@ -2,6 +2,7 @@
 
 mod deaths;
 mod errors;
+mod faults;
 mod handles;
 mod kills;
 mod life;
@@ -22,9 +23,15 @@ fn main() -> ExitCode {
         birth::obey();
     }
     procession_pool::init();
-    if let Some(code) =
-        runner::divert(&[life::PROGRAMS, limits::PROGRAMS, parity::PROGRAMS].concat())
-    {
+    if let Some(code) = runner::divert(
+        &[
+            faults::PROGRAMS,
+            life::PROGRAMS,
+            limits::PROGRAMS,
+            parity::PROGRAMS,
+        ]
+        .concat(),
+    ) {
         return code;
     }
     agent::hush();
@@ -37,6 +44,7 @@ fn main() -> ExitCode {
     cases.extend(life::cases());
     cases.extend(limits::cases());
     cases.extend(parity::cases());
+    cases.extend(faults::cases());
     cases.extend(sweep::cases(6));
     cases.push(Case::new("storm::five_seconds", || storm::blow(5)));
     let runner = Runner::new(cases).with_ledger();

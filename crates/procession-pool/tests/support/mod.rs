@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 pub(crate) mod agent;
+pub(crate) mod failpoint;
 pub(crate) mod kills;
 pub(crate) mod storm;
 pub(crate) mod sweep;
