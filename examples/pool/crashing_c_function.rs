@@ -2,8 +2,8 @@
 //!
 //! `strlen(getenv(name))` is C as it is written every day. Where the variable is not set, `getenv`
 //! returns a null pointer and `strlen` reads it: `SIGSEGV`, which no `catch_unwind` catches. The
-//! second function gives `free` a pointer that it never handed out: the C library notices and
-//! aborts. The third one leaves with `exit`.
+//! second function gives `free` a pointer that it never handed out: the C library notices, writes
+//! so and aborts. The third one leaves with `exit`.
 //!
 //! `cargo run --release -p procession-pool --example crashing_c_function`
 //!
@@ -94,7 +94,7 @@ fn main() -> Result<()> {
         }
     }
     assert_eq!(signal_of(&outcomes[1]), Some(libc::SIGSEGV));
-    assert_eq!(signal_of(&outcomes[3]), Some(libc::SIGABRT));
+    assert!(signal_of(&outcomes[3]).is_some()); // which one is the C library's choice
     let Err(TaskError::WorkerDied(death)) = &outcomes[5] else {
         return Err("the exit goes unnoticed".into());
     };

@@ -93,14 +93,14 @@ fn main() -> Result<()> {
         .map_results(thumbnail, jobs);
     let elapsed = start.elapsed();
 
-    let mut lost = Vec::new();
+    let (mut made, mut lost) = (Vec::new(), Vec::new());
     for (picture, outcome) in pictures.iter().zip(&outcomes) {
         let name = picture.file_name().unwrap_or_default().to_string_lossy();
         let why = match outcome {
-            Ok(Ok((width, height))) => {
-                let (wide, high) = image::image_dimensions(target(picture))?;
-                assert!(wide.max(high) == SIDE, "{name}: {wide} x {high}");
-                println!("{name:<20} {width} x {height} -> {wide} x {high}");
+            Ok(Ok(before)) => {
+                let after = image::image_dimensions(target(picture))?;
+                assert!(after.0.max(after.1) == SIDE, "{name}: {after:?}");
+                made.push((before, after));
                 continue;
             }
             Ok(Err(error)) => format!("cannot be decoded: {error}"),
@@ -111,14 +111,20 @@ fn main() -> Result<()> {
             Err(TaskError::TimedOut(limit)) => format!("stopped after {limit:?}"),
             Err(error) => error.to_string(),
         };
-        println!("{name:<20} LOST: {why}");
+        println!("{name}: {why}");
         assert!(!target(picture).exists());
         lost.push(name);
     }
     let workers = pool.stats().workers;
     let replaced = workers.iter().map(|worker| worker.starts - 1).sum::<u64>();
-    println!("{} of {} lost: {lost:?}", lost.len(), pictures.len());
-    println!("{elapsed:.1?}, {replaced} workers replaced");
+    println!(
+        "{} of {} pictures lost, {replaced} workers replaced, {elapsed:.1?}",
+        lost.len(),
+        pictures.len()
+    );
+    for (before, after) in made.iter().step_by(15) {
+        println!("a thumbnail: {before:?} -> {after:?}");
+    }
     assert_eq!(lost, ["11-truncated.png", "23-crash.jpg", "37-hang.png"]);
     assert_eq!(replaced, 2); // the error cost nobody his life
     Ok(())
