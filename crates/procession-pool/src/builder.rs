@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use procession_primitives::{Block, EncodeError, Family, Writer, boarding, cpu_count, encode};
+use procession_primitives::{
+    Block, EncodeError, Family, OutputCapture, Writer, boarding, cpu_count, encode,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -39,6 +41,19 @@ pub struct PoolBuilder {
     failed: Option<PoolError>,
 }
 
+/// What becomes of a worker's output: see [`PoolBuilder::output`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Output {
+    /// It goes where that of the program goes.
+    #[default]
+    Inherited,
+    /// Its end is kept for errors, and not shown.
+    Captured,
+    /// Its end is kept, and it is passed on line by line, with the worker's index before each.
+    Tee,
+}
+
 /// What all workers of a pool have in common.
 #[derive(Default)]
 pub(crate) struct Config {
@@ -57,6 +72,8 @@ pub(crate) struct Config {
     pub(crate) restart_limit: Option<usize>,
     pub(crate) hook: Option<Hook>,
     pub(crate) trace: Option<PathBuf>,
+    /// What keeps the workers' output, and whether it is passed on.
+    pub(crate) capture: Option<(OutputCapture, bool)>,
 }
 
 impl std::fmt::Debug for Config {
@@ -241,6 +258,42 @@ impl PoolBuilder {
     /// As [`View::chunksize`](crate::View::chunksize), for all calls.
     pub fn chunksize(mut self, items: usize) -> Self {
         self.options.chunksize = Some(items);
+        self
+    }
+
+    /// What becomes of what workers write to standard output and standard error.
+    ///
+    /// Unless set it goes where that of the program goes. What is captured is bounded in memory, never
+    /// blocks a worker, and its last lines are in the [`Death`](crate::Death) of a worker: see
+    /// [`stderr_tail`](crate::Death::stderr_tail). Capturing takes a thread of the program.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use procession_pool::{Output, Pool, TaskError};
+    ///
+    /// let pool = Pool::builder().workers(1).output(Output::Captured).build()?;
+    /// let complain = |()| -> () {
+    ///     eprintln!("no coffee left");
+    ///     std::process::exit(1)
+    /// };
+    /// let Err(TaskError::WorkerDied(death)) = pool.apply(complain, ()) else { panic!() };
+    /// assert_eq!(death.stderr_tail(), Some("no coffee left\n"));
+    /// # Ok::<(), procession_pool::Error>(())
+    /// ```
+    pub fn output(mut self, output: Output) -> Self {
+        let tee = match output {
+            Output::Inherited => {
+                self.config.capture = None;
+                return self;
+            }
+            Output::Captured => false,
+            Output::Tee => true,
+        };
+        match OutputCapture::new() {
+            Ok(capture) => self.config.capture = Some((capture, tee)),
+            Err(error) => self.failed = Some(PoolError::Output(error)),
+        }
         self
     }
 

@@ -127,16 +127,23 @@ impl Call {
             if let Some(error) = pool.crew.is_deserted() {
                 return Err(error);
             }
+            if pool.is_interrupted() {
+                self.cancel(pool);
+                if self.outstanding == 0 {
+                    return Err(TaskError::Cancelled);
+                }
+            }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(None);
             }
             // Relaxed: the word alone matters; what it stands for is read after `take`.
             let asleep = inbox.compare_exchange(0, SLEEPING, Ordering::Relaxed, Ordering::Relaxed);
-            if asleep.is_ok() {
+            // Again, now that whoever interrupts sees that we sleep.
+            if asleep.is_ok() && !pool.is_interrupted() {
                 let until = [deadline, attend].into_iter().flatten().min();
                 pool.shared.family.park(inbox, SLEEPING, news, until);
-                let _ = inbox.compare_exchange(SLEEPING, 0, Ordering::Relaxed, Ordering::Relaxed);
             }
+            let _ = inbox.compare_exchange(SLEEPING, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 

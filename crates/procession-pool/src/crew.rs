@@ -13,7 +13,7 @@ use crate::TaskError;
 use crate::builder::Config;
 use crate::cell::{Cell, Kind, WorkerIndex};
 use crate::event::Event;
-use crate::hire::hire;
+use crate::hire::{Hired, Output, hire};
 use crate::settle::{self, Orphan, has_queued};
 use crate::shared::{OPEN, Place, Shared, WorkerLine};
 use crate::task::Verdict;
@@ -44,6 +44,8 @@ struct State {
     early_deaths: usize,
     /// Workers that took the place of a dead one.
     restarts: usize,
+    /// Those of them that took the place of one that we had not killed.
+    crashes: usize,
     /// Why there are fewer workers than wanted.
     trouble: Option<TaskError>,
     /// Why there will be no more workers.
@@ -58,12 +60,15 @@ struct State {
 #[derive(Debug, Default)]
 struct Slot {
     process: Option<Process<Leave>>,
+    output: Option<Output>,
     /// Why it was killed, if it was by us.
     verdict: Option<Verdict>,
     /// Lives there were in this place.
     lives: u64,
     /// The last one has ended by itself, or by somebody's signal.
     died: bool,
+    /// The last one was killed by us.
+    killed: bool,
     /// When the worker was started, in nanoseconds of the monotonic clock.
     started_at: u64,
     /// It has left for want of work: another one comes when there is some.
@@ -131,11 +136,6 @@ impl Crew {
         offers: &Mutex<()>,
     ) -> (Vec<Event>, Option<Instant>) {
         let mut state = self.lock();
-        let deadline = self
-            .timed
-            .load(Ordering::Relaxed)
-            .then(|| state.end_overdue(shared, &self.config))
-            .flatten();
         if state.seen != Some(news) || state.offer_again || state.is_wanted(shared) {
             state.seen = Some(news);
             let offer_again = std::mem::take(&mut state.offer_again);
@@ -151,7 +151,10 @@ impl Crew {
             }
             self.count_resting(&state);
         }
-        (std::mem::take(&mut state.events), deadline)
+        // After that: workers that were started just now may take too long for it.
+        let timed = self.timed.load(Ordering::Relaxed);
+        let deadline = timed.then(|| state.end_overdue(shared, &self.config));
+        (std::mem::take(&mut state.events), deadline.flatten())
     }
 
     fn count_resting(&self, state: &State) {
@@ -406,17 +409,19 @@ impl Slot {
         index: WorkerIndex,
     ) -> Result<Event, StartError> {
         let now = monotonic_nanos();
-        let process = hire(config, place, index, self.lives)?;
+        let Hired { process, output } = hire(config, place, index, self.lives)?;
+        self.output = output;
         let started = Event::WorkerStarted {
             worker: index as usize,
             pid: process.pid(),
-            restart: self.died,
+            restart: self.died || self.killed,
         };
         self.process = Some(process);
         self.started_at = now;
         self.lives += 1;
         self.resting = false;
         self.died = false;
+        self.killed = false;
         self.verdict = None;
         Ok(started)
     }
@@ -469,17 +474,18 @@ impl State {
             return false;
         }
         if let Some(most) = config.restart_limit
-            && self.restarts >= most
+            && self.crashes >= most
             && self.slots[index as usize].died
         {
             self.fail(Some(TaskError::RestartLimit(most)));
             return false;
         }
         let slot = &mut self.slots[index as usize];
-        let again = slot.died;
+        let (crashed, killed) = (slot.died, slot.killed);
         match slot.start(config, place, index) {
             Ok(started) => {
-                self.restarts += usize::from(again);
+                self.restarts += usize::from(crashed || killed);
+                self.crashes += usize::from(crashed);
                 self.events.push(started);
                 true
             }
@@ -561,7 +567,10 @@ impl State {
         let verdict = slot.verdict.take();
         let line = shared.worker(index);
         let ready = line.is_some_and(|line| line.ready.load(Ordering::Relaxed) != 0);
-        let death = Death::new(pid, status, Phase::Idle);
+        let mut death = Death::new(pid, status, Phase::Idle);
+        if let Some(tail) = slot.output.take().and_then(|output| output.tail()) {
+            death = death.with_output(tail);
+        }
         let worker = index as usize;
         // A condemned worker that died by itself before the signal came is no other case.
         let executed = verdict.filter(|_| line.is_some_and(|line| line.is_condemned()));
@@ -592,6 +601,7 @@ impl State {
                 }
                 _ => {
                     slot.died = verdict.is_none();
+                    slot.killed = verdict.is_some();
                     let text = format!("a worker {death}");
                     self.trouble = Some(TaskError::NoWorkers(text.into()));
                     self.early_deaths += usize::from(!ready);

@@ -88,6 +88,7 @@ impl Terms {
             (&cell.notice, self.notice),
             (&cell.limit, self.limit),
             (&cell.seed, self.seed),
+            (&cell.claimed_at, 0),
         ] {
             word.store(value, Ordering::Relaxed);
         }

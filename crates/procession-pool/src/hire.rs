@@ -1,6 +1,6 @@
 //! Starts workers.
 
-use procession_primitives::{FamilyError, Process, StartError};
+use procession_primitives::{CapturedStream, FamilyError, Process, StartError, Tee};
 
 use crate::builder::Config;
 use crate::cell::WorkerIndex;
@@ -8,13 +8,34 @@ use crate::context;
 use crate::shared::Place;
 use crate::worker::{self, Leave, Orders};
 
+/// A worker that was started.
+pub(crate) struct Hired {
+    pub(crate) process: Process<Leave>,
+    /// What it writes, if that is kept.
+    pub(crate) output: Option<Output>,
+}
+
+/// The standard output and standard error of a worker.
+#[derive(Debug)]
+pub(crate) struct Output(CapturedStream, CapturedStream);
+
+impl Output {
+    /// The end of what it has written to standard error, or else to standard output.
+    pub(crate) fn tail(&self) -> Option<String> {
+        [&self.1, &self.0]
+            .into_iter()
+            .map(|stream| stream.tail().to_string())
+            .find(|tail| !tail.is_empty())
+    }
+}
+
 /// Starts worker `index`, which is the `life`th in its place.
 pub(crate) fn hire(
     config: &Config,
     place: Place,
     index: WorkerIndex,
     life: u64,
-) -> Result<Process<Leave>, StartError> {
+) -> Result<Hired, StartError> {
     let orders = Orders {
         place,
         index,
@@ -49,7 +70,23 @@ pub(crate) fn hire(
         if let Some(bytes) = config.memory_limit {
             builder = builder.memory_limit(bytes);
         }
-        builder.spawn(worker::work, orders.clone())
+        let mut output = None;
+        if let Some((capture, tee)) = &config.capture {
+            let prefix = || format!("[worker {index}] ");
+            let tees = match tee {
+                false => (Tee::Off, Tee::Off),
+                true => (Tee::Stdout(prefix()), Tee::Stderr(prefix())),
+            };
+            let streams = capture.stream(tees.0).and_then(|out| {
+                let err = capture.stream(tees.1)?;
+                Ok((out, err))
+            });
+            let ((stdout, out), (stderr, err)) = streams.map_err(StartError::Descriptors)?;
+            builder = builder.stdout(stdout).stderr(stderr);
+            output = Some(Output(out, err));
+        }
+        let process = builder.spawn(worker::work, orders.clone())?;
+        Ok(Hired { process, output })
     };
     match start() {
         // If it had made a worker, that one has died with it: ask the next supervisor.

@@ -82,6 +82,7 @@ pub(crate) struct Hub {
     /// Jobs without an outcome.
     jobs: AtomicUsize,
     keeper: Mutex<Option<JoinHandle<()>>>,
+    is_kept: AtomicBool,
     ending: AtomicBool,
     /// No cell was free, and none of ours will be given back.
     starved: AtomicBool,
@@ -397,6 +398,9 @@ impl Inner {
 
     /// Starts the keeper, unless there is one.
     pub(crate) fn keep(self: &Arc<Self>) {
+        if self.hub.is_kept.load(Ordering::Relaxed) {
+            return;
+        }
         let mut keeper = self
             .hub
             .keeper
@@ -408,6 +412,7 @@ impl Inner {
             let thread = thread::Builder::new().name(name).stack_size(KEEPER_STACK);
             // Without it those who wait do all the work.
             *keeper = thread.spawn(move || pool.watch()).ok();
+            self.hub.is_kept.store(true, Ordering::Relaxed);
         }
     }
 

@@ -18,7 +18,8 @@ use crate::map::{Job, Map};
 ///
 /// Items are taken from their iterator, and encoded, when `next` is called, as far ahead as keeps
 /// the workers busy: see [`buffersize`](crate::View::buffersize). Progress bars that wrap iterators
-/// just wrap this one.
+/// just wrap this one; its length is known if that of the items is (a range of `u32` or `usize` has
+/// one, a range of `u64` has none).
 ///
 /// # Drop
 ///
@@ -79,10 +80,31 @@ where
         imap
     }
 
+    /// Outcomes with the number of their item, from 0: for those that do not come in order, and for
+    /// errors, which do not say it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let pool = procession_pool::Pool::with_workers(2)?;
+    /// for (item, outcome) in pool.imap_unordered(|n: u64| 6 / n, 0..4).indexed() {
+    ///     assert_eq!(outcome.is_err(), item == 0);
+    /// }
+    /// # Ok::<(), procession_pool::Error>(())
+    /// ```
+    pub fn indexed(self) -> Indexed<I, R> {
+        Indexed(self)
+    }
+
+    /// Submits more, if there is room for a whole chunk.
     fn feed(&mut self) {
         let Ok(map) = &mut self.map else { return };
+        let under_way = map.next - self.yielded;
         let most = self.buffersize.unwrap_or_else(|| map.buffer());
-        map.allowance = most.saturating_sub(map.next - self.yielded);
+        map.allowance = most.saturating_sub(under_way);
+        if under_way > 0 && map.allowance < map.chunk().min(most.div_ceil(2)) {
+            return;
+        }
         if let Err(error) = map.feed(&mut self.ready) {
             self.give_up(error);
         }
@@ -105,16 +127,21 @@ where
         &mut self,
         timeout: Duration,
     ) -> Result<Option<Result<R, TaskError>>, Elapsed> {
-        self.next_until(Instant::now().checked_add(timeout))
+        let next = self.next_until(Instant::now().checked_add(timeout))?;
+        Ok(next.map(|(_, outcome)| outcome))
     }
 
     fn next_until(
         &mut self,
         deadline: Option<Instant>,
-    ) -> Result<Option<Result<R, TaskError>>, Elapsed> {
+    ) -> Result<Option<(u64, Result<R, TaskError>)>, Elapsed> {
         loop {
             if let Some(outcome) = self.ready.pop() {
                 self.yielded += 1;
+                if self.failed.is_none() {
+                    // So that the workers have something to do while this one is looked at.
+                    self.feed();
+                }
                 return Ok(Some(outcome));
             }
             if let Some(error) = &self.failed {
@@ -123,8 +150,9 @@ where
                     Ok(map) => map.items().next(),
                     Err(items) => items.as_mut().and_then(Iterator::next),
                 };
+                let at = self.yielded;
                 self.yielded += u64::from(next.is_some());
-                return Ok(next.map(|_| Err(error.clone())));
+                return Ok(next.map(|_| (at, Err(error.clone()))));
             }
             self.feed();
             let Ok(map) = &mut self.map else { continue };
@@ -166,7 +194,8 @@ where
     type Item = Result<R, TaskError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.next_until(None).unwrap_or_default()
+        let next = self.next_until(None).unwrap_or_default();
+        next.map(|(_, outcome)| outcome)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -206,14 +235,49 @@ impl<I: Iterator, R> fmt::Debug for Imap<I, R> {
     }
 }
 
-/// Outcomes that are there, in the order in which they are handed on.
+/// An [`Imap`] that tells the number of each outcome's item: see [`Imap::indexed`].
+#[derive(Debug)]
+#[must_use = "items are taken as outcomes are asked for"]
+pub struct Indexed<I: Iterator, R>(Imap<I, R>);
+
+impl<A, I, R> Iterator for Indexed<I, R>
+where
+    A: Serialize,
+    I: Iterator<Item = A>,
+    R: DeserializeOwned,
+{
+    type Item = (u64, Result<R, TaskError>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next_until(None).unwrap_or_default()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl<A, I, R> ExactSizeIterator for Indexed<I, R>
+where
+    A: Serialize,
+    I: ExactSizeIterator<Item = A>,
+    R: DeserializeOwned,
+{
+}
+
+/// Outcomes that are there, with the numbers of their items, in the order in which they are handed
+/// on.
 struct Ready<R> {
     ordered: bool,
-    queue: VecDeque<Result<R, TaskError>>,
-    /// Number of the item after the last one in the queue; unordered: outcomes there were.
+    queue: VecDeque<(u64, Result<R, TaskError>)>,
+    /// Items before this one have all had their outcome.
     next: u64,
-    /// Outcomes behind a gap.
+    /// Ordered: outcomes behind a gap.
     ahead: BTreeMap<u64, Result<R, TaskError>>,
+    /// Unordered: runs of items behind a gap that have had their outcome, by the first one.
+    runs: BTreeMap<u64, u64>,
+    /// The run that is coming in.
+    first: u64,
     at: u64,
 }
 
@@ -224,6 +288,8 @@ impl<R> Ready<R> {
             queue: VecDeque::new(),
             next: 0,
             ahead: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            first: 0,
             at: 0,
         }
     }
@@ -232,16 +298,20 @@ impl<R> Ready<R> {
         self.queue.is_empty()
     }
 
-    fn pop(&mut self) -> Option<Result<R, TaskError>> {
+    fn pop(&mut self) -> Option<(u64, Result<R, TaskError>)> {
         self.queue.pop_front()
     }
 
     /// Gives those of the first `taken` items that have none the outcome `error`.
     fn fill(&mut self, taken: u64, error: &TaskError) {
         while self.next < taken {
+            if let Some(end) = self.runs.remove(&self.next) {
+                self.next = end;
+                continue;
+            }
             let outcome = self.ahead.remove(&self.next);
-            self.queue
-                .push_back(outcome.unwrap_or_else(|| Err(error.clone())));
+            let outcome = outcome.unwrap_or_else(|| Err(error.clone()));
+            self.queue.push_back((self.next, outcome));
             self.next += 1;
         }
     }
@@ -249,13 +319,15 @@ impl<R> Ready<R> {
 
 impl<R> Receive<R> for Ready<R> {
     fn begin(&mut self, first: u64) {
-        self.at = first;
+        (self.first, self.at) = (first, first);
     }
 
     #[inline]
     fn push(&mut self, outcome: Result<R, TaskError>) {
-        if !self.ordered || self.at == self.next {
-            self.queue.push_back(outcome);
+        if !self.ordered {
+            self.queue.push_back((self.at, outcome));
+        } else if self.at == self.next {
+            self.queue.push_back((self.at, outcome));
             self.next += 1;
         } else {
             self.ahead.insert(self.at, outcome);
@@ -264,9 +336,16 @@ impl<R> Receive<R> for Ready<R> {
     }
 
     fn end(&mut self) {
-        while let Some(outcome) = self.ahead.remove(&self.next) {
-            self.queue.push_back(outcome);
-            self.next += 1;
+        if self.ordered {
+            while let Some(outcome) = self.ahead.remove(&self.next) {
+                self.queue.push_back((self.next, outcome));
+                self.next += 1;
+            }
+        } else if self.at > self.first {
+            self.runs.insert(self.first, self.at);
+            while let Some(end) = self.runs.remove(&self.next) {
+                self.next = end;
+            }
         }
     }
 }

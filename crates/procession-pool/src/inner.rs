@@ -1,6 +1,6 @@
 //! What all handles and calls of one pool share.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -12,6 +12,8 @@ use crate::cell::Cell;
 use crate::crew::Crew;
 use crate::filling;
 use crate::hub::Hub;
+use crate::interrupt;
+use crate::mailbox::SLEEPING;
 use crate::shared::{self, CELLS, CLOSED, OPEN, Place, Shared};
 use crate::stats::Tally;
 use crate::trace::Trace;
@@ -28,6 +30,8 @@ pub(crate) struct Inner {
     pub(crate) hub: Hub,
     pub(crate) tally: Tally,
     trace: Option<Trace>,
+    /// The program was told to come to an end: what has not begun is not to begin.
+    interrupted: AtomicBool,
     calls: AtomicU64,
     free: Mutex<Vec<u32>>,
     /// Held while hints are written.
@@ -70,19 +74,22 @@ impl Inner {
         let shared = Shared::at(family, place).ok_or(PoolError::WorkerCount(workers))?;
         shared.header().target.0.store(count, Ordering::Relaxed);
         let crew = Crew::start(family, &shared, place, config).map_err(PoolError::Start)?;
-        Ok(Arc::new(Inner {
+        let pool = Arc::new(Inner {
             shared,
             crew,
             hub: Hub::default(),
             tally: Tally::default(),
             trace,
+            interrupted: AtomicBool::new(false),
             calls: AtomicU64::new(1),
             free: Mutex::new((0..CELLS).rev().collect()),
             offers: Mutex::new(()),
             letters: Mutex::new(()),
             abandoned: Mutex::new(Vec::new()),
             _memory: memory,
-        }))
+        });
+        interrupt::register(&pool);
+        Ok(pool)
     }
 
     /// How many workers the pool is meant to have.
@@ -207,17 +214,25 @@ impl Inner {
             if let Some(error) = self.crew.is_deserted() {
                 return Err(error);
             }
+            if self.is_interrupted() {
+                return Err(TaskError::Cancelled);
+            }
             self.shared.family.park(freed, seen, news, None);
         }
     }
 
     /// Gives a cell back, with whatever its task held.
     pub(crate) fn recycle(&self, index: u32) {
+        self.empty(index);
+        self.give_back(index);
+    }
+
+    /// Frees what the task of a cell held.
+    pub(crate) fn empty(&self, index: u32) {
         if let Some(cell) = self.shared.cell(index) {
             filling::free_blocks(self, cell);
             cell.clear();
         }
-        self.give_back(index);
     }
 
     /// Gives back a cell that holds nothing.
@@ -295,6 +310,31 @@ impl Inner {
             OPEN => Err(TaskError::NotClosed),
             _ => Ok(()),
         }
+    }
+
+    /// Takes no more tasks, and has those cancelled that have not begun.
+    pub(crate) fn interrupt(self: &Arc<Self>) {
+        // Release: pairs with the Acquire of `is_interrupted`.
+        self.interrupted.store(true, Ordering::Release);
+        self.close();
+        self.fail_hub(&TaskError::Cancelled);
+        // Each call cancels its own.
+        for (_, cell) in self.shared.cells() {
+            let inbox = &cell.inbox;
+            let asleep = inbox.compare_exchange(SLEEPING, 0, Ordering::Relaxed, Ordering::Relaxed);
+            if asleep.is_ok() {
+                wake(inbox, 1);
+            }
+        }
+        let freed = &self.shared.header().freed.0;
+        freed.fetch_add(1, Ordering::Release);
+        wake(freed, u32::MAX);
+    }
+
+    /// Whether what has not begun is not to begin.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        // Acquire: pairs with `interrupt`.
+        self.interrupted.load(Ordering::Acquire)
     }
 
     /// Ends the workers now, and gives every task that is left its outcome.

@@ -39,6 +39,7 @@ mod builder;
 mod call;
 mod cell;
 mod chunk;
+mod chunks;
 mod collect;
 mod context;
 mod crew;
@@ -51,6 +52,7 @@ mod hub;
 mod idle;
 mod imap;
 mod inner;
+mod interrupt;
 mod job;
 mod mailbox;
 mod map;
@@ -73,16 +75,18 @@ mod worker;
 
 pub use args::Args;
 pub use async_result::AsyncResult;
-pub use builder::PoolBuilder;
+pub use builder::{Output, PoolBuilder};
 pub use chunk::python_chunksize;
+pub use chunks::Elements;
 pub use context::{CurrentTask, current_task, worker_index};
 pub use error::{PoolError, TaskError};
 pub use event::Event;
-pub use imap::{Elapsed, Imap};
+pub use imap::{Elapsed, Imap, Indexed};
+pub use interrupt::{InterruptGuard, handle_interrupts, handle_signals};
 pub use options::Priority;
 pub use pool::Pool;
 pub use procession_primitives::{
-    Death, Error, Panic, PanicLocation, Phase, Result, cpu_count, init,
+    Death, Error, InterruptSignal, Panic, PanicLocation, Phase, Result, cpu_count, init,
 };
 pub use run::Initialized;
 pub use stats::{Histogram, PoolStats, WorkerStats};

@@ -65,15 +65,21 @@ pub(crate) fn push(shared: &Shared, index: u32) {
     }
 }
 
-/// Takes all finished tasks out of `inbox`, the latest first.
+/// Takes all finished tasks out of `inbox`, the latest first. The word that somebody sleeps by is
+/// left: of the inbox of the pool more than one thread takes.
 pub(crate) fn take(shared: &Shared, inbox: &AtomicU32, into: &mut Vec<u32>) {
-    let head = inbox.load(Ordering::Relaxed);
-    if head == 0 || head == UNATTENDED {
-        return;
+    let mut head = inbox.load(Ordering::Relaxed);
+    loop {
+        if head == 0 || head >= UNATTENDED {
+            return;
+        }
+        // Acquire: pairs with the Release of `push`.
+        match inbox.compare_exchange_weak(head, 0, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => break,
+            Err(now) => head = now,
+        }
     }
-    // Acquire: pairs with the Release of `push`. `SLEEPING` is taken too: the call is awake.
-    let mut head = inbox.swap(0, Ordering::Acquire);
-    while head != 0 && head < UNATTENDED {
+    while head != 0 {
         into.push(head - 1);
         head = shared
             .cell(head - 1)

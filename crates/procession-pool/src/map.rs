@@ -27,6 +27,8 @@ const WINDOW_TASKS: usize = 512;
 /// Cells that calls which have tasks with the workers leave to those that have none: iterators
 /// that use the pool wait for a cell while their own call cannot give any back.
 pub(crate) const RESERVE: usize = 512;
+/// Most empty cells that a call keeps for its next chunks.
+const SPARE: usize = 16;
 /// Most encoded bytes of one call that are with the workers at once, unless one item alone is
 /// larger.
 const WINDOW_BYTES: u64 = 64 << 20;
@@ -73,7 +75,10 @@ where
             panic::resume_unwind(payload);
         }
         if map.is_over() {
-            return Ok(map.next);
+            return match map.interrupted {
+                true => Err((TaskError::Cancelled, map.next)),
+                false => Ok(map.next),
+            };
         }
         map.collect_some(None, receive)
             .map_err(|error| (error, map.next))?;
@@ -150,6 +155,8 @@ pub(crate) struct Map<I: Iterator> {
     chunks: Chunks,
     retries: Retries,
     again: VecDeque<Again>,
+    /// Empty cells for the next chunks.
+    spare: Vec<u32>,
     /// Items that may be taken from the iterator for now.
     pub(crate) allowance: u64,
     /// Encoded bytes of a value, as of the last chunk.
@@ -157,6 +164,8 @@ pub(crate) struct Map<I: Iterator> {
     fail_fast: bool,
     /// An item has failed: the others are not wanted any more.
     failed: bool,
+    /// They are not wanted since the program comes to an end.
+    interrupted: bool,
     /// Freed after the call's tasks.
     _context: Option<(Block, usize)>,
 }
@@ -206,10 +215,12 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
             chunks,
             retries,
             again: VecDeque::new(),
+            spare: Vec::new(),
             allowance: u64::MAX,
             value_bytes: 0,
             fail_fast,
             failed: false,
+            interrupted: false,
             _context: context,
         })
     }
@@ -283,6 +294,10 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
         &mut self,
         receive: &mut impl Receive<R>,
     ) -> Result<(), TaskError> {
+        if self.pool.is_interrupted() && !self.exhausted {
+            (self.exhausted, self.failed, self.interrupted) = (true, true, true);
+            self.again.clear();
+        }
         if !self.again.is_empty() {
             self.feed_again()?;
         }
@@ -306,6 +321,11 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
         items.min(WINDOW_BYTES / bytes.max(1)).max(chunks)
     }
 
+    /// Items of a chunk, as things are.
+    pub(crate) fn chunk(&self) -> u64 {
+        self.chunks.largest()
+    }
+
     fn has_room(&self) -> bool {
         let outstanding = self.outstanding();
         self.allowance > 0
@@ -314,7 +334,10 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
     }
 
     /// A cell for a task; `None` if the call's own tasks have to give one back first.
-    fn take_cell(&self) -> Result<Option<u32>, TaskError> {
+    fn take_cell(&mut self) -> Result<Option<u32>, TaskError> {
+        if let Some(index) = self.spare.pop() {
+            return Ok(Some(index));
+        }
         let outstanding = self.outstanding();
         let reserve = if outstanding > 0 { RESERVE } else { 0 };
         match self.pool.try_take_cell(reserve) {
@@ -348,7 +371,9 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
                 self.pool.give_back(index);
                 return Err(TaskError::Protocol);
             }
-            let index = filling.finish(&self.terms, again.item, again.attempt);
+            // Before all others: it has waited once.
+            let terms = self.terms.in_ring(0);
+            let index = filling.finish(&terms, again.item, again.attempt);
             self.in_flight += len;
             if let Some(call) = &mut self.call {
                 call.submit(&self.pool, index);
@@ -402,7 +427,7 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
             }
             Err(payload) => Some(payload),
         };
-        let lost = (!passengers.is_empty() && panicked.is_none())
+        let lost = (!passengers.is_empty())
             .then(|| filling.carry(&passengers).err())
             .flatten();
         if let Some(error) = lost {
@@ -414,7 +439,7 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
             receive.end();
             drop(filling);
             self.pool.give_back(index);
-        } else if panicked.is_some() || filling.items() == 0 {
+        } else if filling.items() == 0 {
             drop(filling);
             self.pool.give_back(index);
         } else {
@@ -451,8 +476,13 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
             outcomes(&collected, &mut |_, outcome| receive.push(outcome));
             receive.end();
         }
-        self.pool.recycle(index);
-        if self.failed {
+        if self.exhausted || self.spare.len() >= SPARE {
+            self.pool.recycle(index);
+        } else {
+            self.pool.empty(index);
+            self.spare.push(index);
+        }
+        if self.failed && !self.interrupted {
             self.stop();
         }
     }
@@ -507,6 +537,9 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
 
 impl<I: Iterator> Drop for Map<I> {
     fn drop(&mut self) {
+        for index in self.spare.drain(..) {
+            self.pool.give_back(index);
+        }
         if let Some(call) = self.call.take() {
             call.end(&self.pool);
         }

@@ -15,6 +15,7 @@ use std::any::Any;
 use procession_primitives::{
     CodeAddress, DecodeError, Phase, boarding, catch, decode_unguarded, fn_from_address,
 };
+use procession_sync::{Part, Plain};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -91,6 +92,20 @@ impl Code {
     {
         let (main, make) = (function as usize, make as usize);
         Self::new(run_init::<S, A, R>, Functions { main, make })
+    }
+
+    /// `function` for each item, which is a part of an array.
+    pub(crate) fn of_slice<T: Plain, R: Serialize>(
+        function: fn(&[T]) -> R,
+    ) -> Result<Code, TaskError> {
+        let main = function as usize;
+        Self::new(run_slice::<T, R>, Functions { main, make: 0 })
+    }
+
+    /// As [`of_slice`](Self::of_slice), to change the elements.
+    pub(crate) fn of_slice_mut<T: Plain>(function: fn(&mut [T])) -> Result<Code, TaskError> {
+        let main = function as usize;
+        Self::new(run_slice_mut::<T>, Functions { main, make: 0 })
     }
 
     /// No function.
@@ -210,6 +225,21 @@ where
         Ok(value)
     });
     states.put(call, state);
+}
+
+fn run_slice<T: Plain, R: Serialize>(functions: Functions, task: &mut Task<'_>, _: &mut States) {
+    // SAFETY: as `Code::of_slice` named it.
+    let function: fn(&[T]) -> R = unsafe { fn_from_address(functions.main) };
+    run_each(task, |mut part: Part<T>| Ok(function(part.as_mut_slice())));
+}
+
+fn run_slice_mut<T: Plain>(functions: Functions, task: &mut Task<'_>, _: &mut States) {
+    // SAFETY: as `Code::of_slice_mut` named it.
+    let function: fn(&mut [T]) = unsafe { fn_from_address(functions.main) };
+    run_each(task, |mut part: Part<T>| {
+        function(part.as_mut_slice());
+        Ok(())
+    });
 }
 
 fn run_each<A: DeserializeOwned, R: Serialize>(

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use procession_primitives::{BlockId, Death};
+use procession_primitives::{BlockId, Death, monotonic_nanos};
 
 use crate::cell::{Cell, Kind, WorkerIndex};
 use crate::shared::Shared;
@@ -32,11 +32,20 @@ pub(crate) fn settle(
         match state.kind {
             Kind::Claimed => {
                 free_half_moved(shared, cell);
+                // It could not add its time itself.
+                let claimed = cell.claimed_at.load(Ordering::Relaxed);
+                if claimed != 0 {
+                    let spent = monotonic_nanos().saturating_sub(claimed);
+                    cell.nanos.fetch_add(spent, Ordering::Relaxed);
+                }
                 let task = Task::resume(*shared, at, cell);
                 let settled = task.map(|mut task| task.settle(death, verdict));
                 if let Some(Ok(false)) = settled {
                     // The items that it had not begun run elsewhere; those it had finished are
-                    // kept.
+                    // kept. They have waited once.
+                    if cell.ring.load(Ordering::Relaxed) != NO_RING {
+                        cell.ring.store(0, Ordering::Relaxed);
+                    }
                     cell.queue();
                 } else {
                     cell.finish(index);

@@ -163,7 +163,10 @@ impl Inner {
         let cells = self.shared.cells();
         let queued = cells.filter(|(_, cell)| cell.state().kind == Kind::Queued);
         PoolStats {
-            items: tally.items.load(Ordering::Relaxed),
+            items: tally
+                .items
+                .load(Ordering::Relaxed)
+                .saturating_sub(tally.retries.load(Ordering::Relaxed)),
             queued: queued
                 .map(|(_, cell)| u64::from(cell.items.load(Ordering::Relaxed)))
                 .sum(),

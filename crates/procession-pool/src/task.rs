@@ -219,5 +219,9 @@ impl Task<'_> {
 
 /// `death`, of a worker that had come as far as `phase` with its item.
 fn death_in(phase: Phase, death: &Death) -> Death {
-    Death::new(death.pid(), death.status(), phase)
+    let died = Death::new(death.pid(), death.status(), phase);
+    match death.stderr_tail() {
+        Some(tail) => died.with_output(tail.to_owned()),
+        None => died,
+    }
 }

@@ -242,6 +242,9 @@ impl View {
     /// As [`map`](Self::map), for a function of two to eight arguments, of which each item is a
     /// tuple.
     ///
+    /// `function` is a closure written in place: a named function is called in one, as
+    /// `|base, power| u64::pow(base, power)`.
+    ///
     /// # Errors
     ///
     /// As [`map`](Self::map).
@@ -255,7 +258,7 @@ impl View {
     /// ```
     /// # let pool = procession_pool::Pool::with_workers(1)?;
     /// assert_eq!(pool.starmap(|a, b| a + b, [(1, 2), (3, 4)])?, [3, 7]);
-    /// assert_eq!(pool.starmap(u64::pow, [(2_u64, 10_u32)])?, [1024]);
+    /// assert_eq!(pool.starmap(|base, power| u64::pow(base, power), [(2, 10)])?, [1024]);
     /// # Ok::<(), procession_pool::Error>(())
     /// ```
     pub fn starmap<T, R>(
@@ -471,7 +474,10 @@ impl View {
     }
 }
 
-fn collect<A, R>(job: Job<'_>, items: impl IntoIterator<Item = A>) -> Result<Vec<R>, TaskError>
+pub(crate) fn collect<A, R>(
+    job: Job<'_>,
+    items: impl IntoIterator<Item = A>,
+) -> Result<Vec<R>, TaskError>
 where
     A: Serialize,
     R: DeserializeOwned,
