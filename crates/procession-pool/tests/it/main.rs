@@ -4,11 +4,13 @@ mod deaths;
 mod errors;
 mod faults;
 mod handles;
+mod imap;
 mod kills;
 mod life;
 mod limits;
 mod map;
 mod parity;
+mod results;
 #[path = "../support/mod.rs"]
 mod support;
 mod threads;
@@ -45,6 +47,8 @@ fn main() -> ExitCode {
     cases.extend(limits::cases());
     cases.extend(parity::cases());
     cases.extend(faults::cases());
+    cases.extend(imap::cases());
+    cases.extend(results::cases());
     cases.extend(sweep::cases(6));
     cases.push(Case::new("storm::five_seconds", || storm::blow(5)));
     let runner = Runner::new(cases).with_ledger();
