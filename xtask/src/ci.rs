@@ -9,7 +9,7 @@ use crate::{Command, Failure, Outcome, examples, test, tidy};
 pub(crate) const COMMAND: Command = Command {
     name: "ci",
     arguments: "",
-    summary: "test, old kernels, async, fmt, clippy, doc, tidy, examples; stops at a failure",
+    summary: "test, old kernels, features, fmt, clippy, doc, tidy, examples; stops at a failure",
     run,
 };
 
@@ -19,7 +19,7 @@ type Step = (&'static str, fn() -> Outcome);
 const STEPS: [Step; 8] = [
     ("test", || (test::COMMAND.run)(Args::new([]))),
     ("old kernels", old_kernels),
-    ("async", with_async),
+    ("features", with_features),
     ("fmt", || {
         Ok(step::run(&mut cargo(&["fmt", "--all", "--check"]))?)
     }),
@@ -64,12 +64,14 @@ fn old_kernels() -> Outcome {
     )?)
 }
 
-/// What only the feature `async` has.
-fn with_async() -> Outcome {
+/// What only features have.
+fn with_features() -> Outcome {
     let mut test = cargo(&["test", "-p", "procession-sync", "--features", "async"]);
     step::run(test.args(["--test", "it", "futures"]))?;
     let mut test = cargo(&["test", "-p", "procession-sync", "--features", "async"]);
-    Ok(step::run(test.arg("--doc"))?)
+    step::run(test.arg("--doc"))?;
+    let mut test = cargo(&["test", "-p", "procession-pool", "--all-features"]);
+    Ok(step::run(test.args(["--test", "features"]))?)
 }
 
 fn clippy() -> Outcome {

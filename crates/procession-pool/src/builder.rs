@@ -72,6 +72,8 @@ pub(crate) struct Config {
     pub(crate) restart_limit: Option<usize>,
     pub(crate) hook: Option<Hook>,
     pub(crate) trace: Option<PathBuf>,
+    #[cfg(any(feature = "log", feature = "tracing"))]
+    pub(crate) logs: Option<crate::logs::Logs>,
     /// What keeps the workers' output, and whether it is passed on.
     pub(crate) capture: Option<(OutputCapture, bool)>,
 }
@@ -293,6 +295,24 @@ impl PoolBuilder {
         match OutputCapture::new() {
             Ok(capture) => self.config.capture = Some((capture, tee)),
             Err(error) => self.failed = Some(PoolError::Output(error)),
+        }
+        self
+    }
+
+    /// Passes on what workers log, by the `log` crate or by `tracing`, to the logger or subscriber of
+    /// the program, as far as that wants it when a worker starts.
+    ///
+    /// A record of `log` has the worker's index before its text; an event of `tracing` has the target
+    /// `procession_pool::worker`, with the worker's index and its own target as fields. Spans of
+    /// workers are not passed on. An initialiser that installs a logger in a worker is told that there
+    /// is one. Takes a thread of the program.
+    #[cfg(any(feature = "log", feature = "tracing"))]
+    pub fn forward_logs(mut self) -> Self {
+        match crate::logs::Logs::start() {
+            Ok(logs) => self.config.logs = Some(logs),
+            Err(error) => {
+                self.failed = Some(PoolError::Output(std::io::Error::other(error.to_string())));
+            }
         }
         self
     }

@@ -65,6 +65,10 @@ pub enum Event {
 
 /// Calls the user's hook. A panic in it is the hook's alone.
 pub(crate) fn tell(hook: Option<&Hook>, events: Vec<Event>) {
+    #[cfg(feature = "tracing")]
+    for event in &events {
+        event.trace();
+    }
     if let Some(hook) = hook {
         for event in events {
             let _ = catch(|| hook(&event));
@@ -73,3 +77,22 @@ pub(crate) fn tell(hook: Option<&Hook>, events: Vec<Event>) {
 }
 
 pub(crate) type Hook = std::sync::Arc<dyn Fn(&Event) + Send + Sync>;
+
+#[cfg(feature = "tracing")]
+impl Event {
+    fn trace(&self) {
+        match self {
+            Self::WorkerStarted { worker, pid, .. } => {
+                tracing::debug!(worker, pid, "worker started");
+            }
+            Self::WorkerDied { worker, death } => tracing::warn!(worker, %death, "worker died"),
+            Self::WorkerLeft { worker, pid } => tracing::debug!(worker, pid, "worker left"),
+            Self::InitFailed { worker, failure } => {
+                tracing::warn!(worker, %failure, "initialiser failed");
+            }
+            Self::TimedOut { worker, limit } => tracing::warn!(worker, ?limit, "item timed out"),
+            Self::Retried { item, attempt } => tracing::debug!(item, attempt, "item tried again"),
+            Self::Failed { reason } => tracing::error!(reason, "pool failed"),
+        }
+    }
+}

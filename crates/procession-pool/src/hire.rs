@@ -50,6 +50,8 @@ pub(crate) fn hire(
             .map_or(u64::MAX, |items| share(items, index, life)),
         memory: config.memory_limit.map(|limit| limit / 4 * 3),
         idle_timeout: config.idle_timeout,
+        #[cfg(any(feature = "log", feature = "tracing"))]
+        logs: config.logs.as_ref().map(crate::logs::Logs::orders),
     };
     let start = || {
         let name = format!("PoolWorker-{}", index + 1);

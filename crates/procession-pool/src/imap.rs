@@ -35,6 +35,8 @@ pub struct Imap<I: Iterator, R> {
     ready: Ready<R>,
     buffersize: Option<u64>,
     yielded: u64,
+    /// When so many were handed out, there may be room for another chunk.
+    feed_at: u64,
     /// The pool gave up: what is left fails with this.
     failed: Option<TaskError>,
 }
@@ -74,6 +76,7 @@ where
             ready: Ready::new(ordered),
             buffersize,
             yielded: 0,
+            feed_at: 0,
             failed,
         };
         imap.feed();
@@ -102,7 +105,9 @@ where
         let under_way = map.next - self.yielded;
         let most = self.buffersize.unwrap_or_else(|| map.buffer());
         map.allowance = most.saturating_sub(under_way);
-        if under_way > 0 && map.allowance < map.chunk().min(most.div_ceil(2)) {
+        let enough = map.chunk().min(most.div_ceil(2));
+        self.feed_at = self.yielded + enough.saturating_sub(map.allowance).max(1);
+        if under_way > 0 && map.allowance < enough {
             return;
         }
         if let Err(error) = map.feed(&mut self.ready) {
@@ -138,7 +143,7 @@ where
         loop {
             if let Some(outcome) = self.ready.pop() {
                 self.yielded += 1;
-                if self.failed.is_none() {
+                if self.yielded >= self.feed_at && self.failed.is_none() {
                     // So that the workers have something to do while this one is looked at.
                     self.feed();
                 }

@@ -54,12 +54,15 @@ mod imap;
 mod inner;
 mod interrupt;
 mod job;
+#[cfg(any(feature = "log", feature = "tracing"))]
+mod logs;
 mod mailbox;
 mod map;
 mod options;
 mod outcome;
 mod output;
 mod pool;
+mod progress;
 mod promise;
 mod record;
 mod retry;

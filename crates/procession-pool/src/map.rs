@@ -19,6 +19,7 @@ use crate::filling::{Filling, Prepared, Terms};
 use crate::inner::Inner;
 use crate::options::Options;
 use crate::outcome::outcomes;
+use crate::progress::Bar;
 use crate::retry::{Retries, Verdict};
 use crate::run::Code;
 
@@ -67,6 +68,8 @@ where
     R: DeserializeOwned,
     I: Iterator<Item = A>,
 {
+    #[cfg(feature = "tracing")]
+    let _span = tracing::debug_span!("pool call", items = items.size_hint().0).entered();
     let mut map = Map::open(job, || Some(items)).map_err(|error| (error, 0))?;
     loop {
         map.feed(receive).map_err(|error| (error, map.next))?;
@@ -166,6 +169,8 @@ pub(crate) struct Map<I: Iterator> {
     failed: bool,
     /// They are not wanted since the program comes to an end.
     interrupted: bool,
+    /// Shows how far the call is.
+    bar: Option<Bar>,
     /// Freed after the call's tasks.
     _context: Option<(Block, usize)>,
 }
@@ -195,6 +200,8 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
         let chunks = Chunks::new(options.chunksize, pool.workers());
         let retries = Retries::new(options);
         let fail_fast = options.fail_fast;
+        #[cfg(feature = "progress")]
+        let shown = options.progress;
         let (terms, context) = job.open()?;
         let mailbox = pool.take_cell()?;
         let Some(items) = items() else {
@@ -202,6 +209,10 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
             return Err(TaskError::Closed);
         };
         let call = Call::new(&pool, mailbox, &terms);
+        #[cfg(feature = "progress")]
+        let bar = shown.then(|| Bar::start(items.size_hint(), pool.crew.restarts()));
+        #[cfg(not(feature = "progress"))]
+        let bar = None;
         Ok(Map {
             pool,
             terms,
@@ -221,6 +232,7 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
             fail_fast,
             failed: false,
             interrupted: false,
+            bar,
             _context: context,
         })
     }
@@ -469,7 +481,7 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
         self.in_flight = self.in_flight.saturating_sub(collected.input_len);
         self.chunks.learn(collected.items, collected.nanos);
         self.value_bytes = collected.output.len() as u64 / u64::from(collected.items.max(1));
-        if self.retries.any() || self.fail_fast {
+        if self.retries.any() || self.fail_fast || self.bar.is_some() {
             self.sift(&collected, receive);
         } else {
             receive.begin(collected.first);
@@ -491,6 +503,7 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
     fn sift<R: DeserializeOwned>(&mut self, collected: &Collected, receive: &mut impl Receive<R>) {
         let (pool, retries, queue) = (&self.pool, &mut self.retries, &mut self.again);
         let (fail_fast, failed) = (self.fail_fast, &mut self.failed);
+        let (mut failures, mut retried) = (0, 0);
         receive.begin(collected.first);
         outcomes(collected, &mut |item, outcome| {
             let error = match outcome {
@@ -508,6 +521,7 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
                             due,
                         });
                         pool.retried(item, attempt);
+                        retried += 1;
                         receive.end();
                         receive.begin(item + 1);
                         return;
@@ -518,9 +532,14 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
                 Verdict::Final(error) => error,
             };
             *failed |= fail_fast;
+            failures += 1;
             receive.push(Err(error));
         });
         receive.end();
+        if let Some(bar) = &mut self.bar {
+            let done = u64::from(collected.items) - retried;
+            bar.add(done, failures, self.pool.crew.restarts());
+        }
     }
 
     /// Ends what is under way: nobody wants it any more.

@@ -48,6 +48,8 @@ pub(crate) struct Options {
     pub(crate) fail_fast: bool,
     pub(crate) priority: Priority,
     pub(crate) seed: u64,
+    #[cfg(feature = "progress")]
+    pub(crate) progress: bool,
 }
 
 impl Options {

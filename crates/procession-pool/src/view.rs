@@ -155,6 +155,14 @@ impl View {
         self.with(|options| options.seed = seed)
     }
 
+    /// Shows how far calls are that go over many items: done and total, rate, time left, failed items
+    /// and restarted workers. On standard error, if that is a terminal.
+    #[cfg(feature = "progress")]
+    #[must_use]
+    pub fn progress(&self) -> View {
+        self.with(|options| options.progress = true)
+    }
+
     pub(crate) fn job(&self, code: Result<Code, TaskError>) -> Job<'_> {
         Job {
             pool: &self.inner,

@@ -37,6 +37,8 @@ pub(crate) struct Orders {
     pub(crate) memory: Option<u64>,
     /// How long it stays without work.
     pub(crate) idle_timeout: Option<Duration>,
+    #[cfg(any(feature = "log", feature = "tracing"))]
+    pub(crate) logs: Option<crate::logs::LogOrders>,
 }
 
 /// Why a worker has left by itself.
@@ -78,7 +80,7 @@ impl std::fmt::Display for InitFailure {
 }
 
 /// The function of a worker process.
-pub(crate) fn work(orders: Orders) -> Leave {
+pub(crate) fn work(#[allow(unused_mut, reason = "by feature")] mut orders: Orders) -> Leave {
     let shared = Family::current()
         .ok()
         .and_then(|family| Shared::at(family, orders.place));
@@ -89,6 +91,10 @@ pub(crate) fn work(orders: Orders) -> Leave {
         return Leave::Dismissed;
     };
     context::enter(shared, &orders);
+    #[cfg(any(feature = "log", feature = "tracing"))]
+    if let Some(logs) = orders.logs.take() {
+        logs.obey(orders.index);
+    }
     quietly(|| {
         if let Some(hook) = orders.initializer
             && let Err(failure) = initialize(&shared, hook)

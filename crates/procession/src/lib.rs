@@ -22,7 +22,9 @@
 //! | `procession-primitives` | always | [`Process`], [`StartMethod`], [`SharedMemory`], the family |
 //! | `procession-sync` | `sync` (default) | `Lock`, `Mutex`, `Semaphore`, `Event`, `Barrier`, `Queue`, `Array`... |
 //! | | `async` | awaiting events and queues |
-//! | `procession-pool` | `pool` (default) | `Pool`, `TaskError` |
+//! | `procession-pool` | `pool` (default) | `Pool`, `AsyncResult`, `TaskError` |
+//! | | `log`, `tracing` | what workers log comes to the program |
+//! | | `progress` | progress bars |
 //!
 //! # How functions reach another process
 //!
@@ -48,7 +50,12 @@ pub use procession_primitives::*;
 pub use procession_sync::*;
 
 #[cfg(feature = "pool")]
-pub use procession_pool::{MAX_WORKERS, Pool, PoolError, TaskError, View, python_chunksize};
+pub use procession_pool::{
+    Args, AsyncResult, CurrentTask, Elapsed, Elements, Event as PoolEvent, Histogram, Imap,
+    Indexed, InitFailure, Initialized, InterruptGuard, MAX_DEPTH, MAX_WORKERS, Output, Pool,
+    PoolBuilder, PoolError, PoolStats, Priority, TaskError, View, WorkerStats, current_task,
+    handle_interrupts, handle_signals, python_chunksize, worker_index,
+};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
