@@ -1,5 +1,6 @@
 //! The tests of the pool, in a program that calls `init()` as it should.
 
+mod callbacks;
 mod deaths;
 mod errors;
 mod faults;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     cases.extend(faults::cases());
     cases.extend(imap::cases());
     cases.extend(results::cases());
+    cases.extend(callbacks::cases());
     cases.extend(sweep::cases(6));
     cases.push(Case::new("storm::five_seconds", || storm::blow(5)));
     let runner = Runner::new(cases).with_ledger();
