@@ -10,6 +10,7 @@ mod kills;
 mod life;
 mod limits;
 mod map;
+mod options;
 mod parity;
 mod results;
 #[path = "../support/mod.rs"]
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
     cases.extend(imap::cases());
     cases.extend(results::cases());
     cases.extend(callbacks::cases());
+    cases.extend(options::cases());
     cases.extend(sweep::cases(6));
     cases.push(Case::new("storm::five_seconds", || storm::blow(5)));
     let runner = Runner::new(cases).with_ledger();
