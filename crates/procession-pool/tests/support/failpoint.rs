@@ -244,7 +244,7 @@ pub(crate) fn take_up(habit: Habit) {
 }
 
 /// The finaliser.
-pub(crate) fn drop_it((): ()) {
+pub(crate) fn drop_it() {
     if let Some(habit) = HABIT.get()
         && habit.place == Place::Teardown
     {

@@ -6,19 +6,13 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use procession_pool::{Event, InitFailure, MAX_DEPTH, Pool, PoolError, TaskError};
-use procession_testkit::program::{Program, Run};
+use procession_testkit::program::Program;
 use procession_testkit::{Case, cases, eventually, ledger, os, procfs, same};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::faults::start as faults;
 use crate::support::usable::check_usable;
-
-pub(crate) const PROGRAMS: &[(&str, Run)] = &[
-    ("noisy_start", noisy_start),
-    ("without_streams", without_streams),
-    ("odd_signals", odd_signals),
-];
 
 pub(crate) fn cases() -> Vec<Case> {
     cases![faults:
@@ -170,7 +164,7 @@ fn make_noise((): ()) {
     }
 }
 
-fn noisy_start(_: &[String]) -> ExitCode {
+pub(super) fn noisy_start(_: &[String]) -> ExitCode {
     let pool = Pool::builder().workers(1).initializer(make_noise, ());
     check_usable(&pool.build().unwrap());
     println!("end");
@@ -192,7 +186,7 @@ fn f14_noise_at_the_start() {
     program.succeed();
 }
 
-fn without_streams(_: &[String]) -> ExitCode {
+pub(super) fn without_streams(_: &[String]) -> ExitCode {
     (0..3).for_each(os::close);
     let pool = Pool::with_workers(2).unwrap();
     let shout = |n: u32| {
@@ -260,7 +254,7 @@ fn masks() -> Masks {
     }
 }
 
-fn odd_signals(_: &[String]) -> ExitCode {
+pub(super) fn odd_signals(_: &[String]) -> ExitCode {
     let bit = |signal: i32| 1_u64 << (signal - 1);
     os::set_default(libc::SIGPIPE);
     os::ignore(libc::SIGTERM);
