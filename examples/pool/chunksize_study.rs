@@ -61,7 +61,7 @@ fn main() -> Result<()> {
     init();
     let workers = env::args().nth(1).map_or(Ok(4), |count| count.parse())?;
     let pool = Pool::with_workers(workers)?;
-    pool.broadcast(work, &Duration::ZERO); // all workers are there now
+    let _ = pool.broadcast(work, &Duration::ZERO); // all workers are there now
 
     let growing = |n: u32| Duration::from_micros(1600) * n.pow(3) / 400_u32.pow(3);
     let columns: [Items; 3] = [

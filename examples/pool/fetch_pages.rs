@@ -1,7 +1,7 @@
 //! Fetches pages from a server of which some answer late, some broken and some never.
 //!
 //! The workers mostly wait for the network, so there are more of them than CPUs. [`imap_unordered`]
-//! hands out each page as soon as it is there. A page that takes too long is ended by [`timeout`],
+//! hands out each page as soon as it is there, and [`indexed`] says which one it is. A page that takes too long is ended by [`timeout`],
 //! wherever its client hangs. A connection that breaks is tried again, each time a little later:
 //! the client panics, which is how a task says that this attempt has failed, and [`retry_if`] says
 //! that panics alone are worth another attempt. "Not found" is an answer, and a plain value.
@@ -11,6 +11,7 @@
 //! `cargo run --release -p procession-pool --example fetch_pages`
 //!
 //! [`imap_unordered`]: procession_pool::View::imap_unordered
+//! [`indexed`]: procession_pool::Imap::indexed
 //! [`timeout`]: procession_pool::View::timeout
 //! [`retry_if`]: procession_pool::View::retry_if
 
@@ -25,7 +26,6 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Page {
-    path: String,
     status: u16,
     bytes: usize,
 }
@@ -33,12 +33,8 @@ struct Page {
 /// Runs in a worker: one page.
 fn fetch((server, path): (SocketAddr, String)) -> Page {
     match get(server, &path) {
-        Ok((status, bytes)) => Page {
-            path,
-            status,
-            bytes,
-        },
-        Err(error) => panic!("{path}: {error}"),
+        Ok((status, bytes)) => Page { status, bytes },
+        Err(error) => panic!("{error}"),
     }
 }
 
@@ -109,7 +105,6 @@ fn main() -> Result<()> {
     let mut paths: Vec<String> = (0..16).map(|n| format!("/page/{n}")).collect();
     paths.extend((0..10).map(|n| format!("/slow/{n}")));
     paths.extend(["/shaky", "/broken", "/gone", "/silent"].map(String::from));
-    let count = paths.len();
 
     let pool = Pool::with_workers(8)?;
     let tuned = pool
@@ -120,28 +115,35 @@ fn main() -> Result<()> {
         .backoff(Duration::from_millis(10));
     let start = Instant::now();
     let (mut pages, mut gone, mut failed) = (0, 0, Vec::new());
-    for outcome in tuned.imap_unordered(fetch, paths.into_iter().map(|path| (server, path))) {
-        let at = start.elapsed().as_millis();
+    let items = paths.iter().map(|path| (server, path.clone()));
+    for (item, outcome) in tuned.imap_unordered(fetch, items).indexed() {
+        let path = &paths[item as usize];
+        print!("{:>5} ms  {path}: ", start.elapsed().as_millis());
         match outcome {
             Ok(page) if page.status == 200 => {
                 pages += 1;
-                println!("{at:>5} ms  {} bytes of {}", page.bytes, page.path);
+                println!("{} bytes", page.bytes);
             }
             Ok(page) => {
                 gone += 1;
-                println!("{at:>5} ms  status {} of {}", page.status, page.path);
+                println!("status {}", page.status);
             }
             Err(error) => {
-                println!("{at:>5} ms  FAILED: {error}");
-                failed.push(error);
+                println!("FAILED: {error}");
+                failed.push((path.as_str(), error));
             }
         }
     }
     let retries = pool.stats().retries;
     let lost = failed.len();
-    println!("{pages} pages of {count}, {gone} gone, {lost} failed, {retries} retries");
+    println!(
+        "{pages} pages of {}, {gone} gone, {lost} failed, {retries} retries",
+        paths.len()
+    );
     assert_eq!((pages, gone, lost, retries), (27, 1, 2, 4));
     let timed_out = |error: &TaskError| matches!(error, TaskError::TimedOut(_));
-    assert!(failed.iter().any(timed_out));
+    for (path, error) in failed {
+        assert_eq!(timed_out(&error), path == "/silent");
+    }
     Ok(())
 }

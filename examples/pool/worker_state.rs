@@ -43,7 +43,7 @@ fn with_journal<R>(write: impl FnOnce(&mut BufWriter<File>) -> io::Result<R>) ->
 }
 
 /// Runs in each worker that leaves in good order.
-fn close_journal(_: ()) -> io::Result<()> {
+fn close_journal() -> io::Result<()> {
     with_journal(Write::flush)
 }
 

@@ -23,6 +23,7 @@ where
     let pool = job.pool;
     // A worker has room for one letter.
     let _one_at_a_time = pool.letters();
+    let _active = pool.active();
     let workers = pool.shared.target();
     let mut results: Vec<_> = (0..workers).map(|_| Err(TaskError::Closed)).collect();
     if let Err(error) = send(job, argument, &mut results) {

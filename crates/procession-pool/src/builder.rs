@@ -150,8 +150,8 @@ impl PoolBuilder {
     /// Has every worker call `function` before it leaves in good order: when the pool was closed or
     /// made smaller, when the worker has done its share of items, or had nothing to do. Not when it
     /// is killed, as by [`terminate`](crate::Pool::terminate).
-    pub fn finalizer<R: Initialized>(mut self, function: fn(()) -> R) -> Self {
-        match run::hook(function) {
+    pub fn finalizer<R: Initialized>(mut self, function: fn() -> R) -> Self {
+        match run::last_hook(function) {
             Ok(hook) => self.config.finalizer = Some(hook),
             Err(error) => self.failed = Some(PoolError::Function(error)),
         }

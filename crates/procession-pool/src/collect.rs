@@ -92,7 +92,7 @@ impl<R> Receive<R> for Ordered<Result<R, TaskError>> {
     }
 }
 
-/// The values of all items, or the error of the first item that has none.
+/// The values of all items, or the error of the first item that has none of its own fault.
 #[derive(Debug)]
 pub(crate) struct AllOrFirstError<R> {
     values: Ordered<R>,
@@ -137,11 +137,10 @@ impl<R> Receive<R> for AllOrFirstError<R> {
             Ok(value) if self.failed.is_none() => self.values.push(value),
             Ok(_) => {}
             Err(error) => {
-                if self
-                    .failed
-                    .as_ref()
-                    .is_none_or(|(earlier, _)| self.at < *earlier)
-                {
+                // Others may be cancelled because of this one.
+                let key = |at: u64, error: &TaskError| (matches!(error, TaskError::Cancelled), at);
+                let earlier = self.failed.as_ref();
+                if earlier.is_none_or(|(at, known)| key(self.at, &error) < key(*at, known)) {
                     self.failed = Some((self.at, error));
                 }
             }

@@ -122,6 +122,8 @@ pub enum TaskError {
     Closed,
     /// [`join`](crate::Pool::join) of a pool that was not closed: it would wait for ever.
     NotClosed,
+    /// [`join`](crate::Pool::join) in a callback, for which it would wait.
+    InCallback,
     /// The outcome was handed out before.
     Taken,
     /// The worker wrote something that is no outcome.
@@ -153,6 +155,7 @@ impl fmt::Display for TaskError {
             Self::NoWorkers(why) => write!(f, "the pool has no workers: {why}"),
             Self::Closed => f.write_str("the pool takes no more tasks"),
             Self::NotClosed => f.write_str("the pool is still open"),
+            Self::InCallback => f.write_str("a callback cannot wait for the end of its pool"),
             Self::Taken => f.write_str("the outcome was handed out before"),
             Self::Protocol => f.write_str("the worker wrote something that is no outcome"),
         }

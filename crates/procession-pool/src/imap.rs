@@ -107,7 +107,7 @@ where
         map.allowance = most.saturating_sub(under_way);
         let enough = map.chunk().min(most.div_ceil(2));
         self.feed_at = self.yielded + enough.saturating_sub(map.allowance).max(1);
-        if under_way > 0 && map.allowance < enough {
+        if under_way > 0 && map.allowance < enough && !map.has_again() {
             return;
         }
         if let Err(error) = map.feed(&mut self.ready) {

@@ -1,6 +1,6 @@
 //! What all handles and calls of one pool share.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::mailbox::SLEEPING;
 use crate::shared::{self, CELLS, CLOSED, OPEN, Place, Shared};
 use crate::stats::Tally;
 use crate::trace::Trace;
-use crate::{MAX_DEPTH, PoolError, TaskError, context, event};
+use crate::{MAX_DEPTH, PoolError, TaskError, context, event, promise, settle};
 
 /// Least number of workers that a pool has room for, so that it can grow.
 const ROOM: u32 = 256;
@@ -33,6 +33,8 @@ pub(crate) struct Inner {
     /// The program was told to come to an end: what has not begun is not to begin.
     interrupted: AtomicBool,
     calls: AtomicU64,
+    /// Calls in which a thread waits.
+    active: AtomicUsize,
     free: Mutex<Vec<u32>>,
     /// Held while hints are written.
     offers: Mutex<()>,
@@ -82,6 +84,7 @@ impl Inner {
             trace,
             interrupted: AtomicBool::new(false),
             calls: AtomicU64::new(1),
+            active: AtomicUsize::new(0),
             free: Mutex::new((0..CELLS).rev().collect()),
             offers: Mutex::new(()),
             letters: Mutex::new(()),
@@ -291,7 +294,8 @@ impl Inner {
             let seen = freed.load(Ordering::Acquire);
             self.attend(family.news());
             self.sweep();
-            let idle = lock(&self.free).len() == CELLS as usize;
+            // Acquire: pairs with the drop of `Active`.
+            let idle = self.active.load(Ordering::Acquire) == 0 && !settle::has_work(&self.shared);
             if idle {
                 self.crew.close();
             }
@@ -302,6 +306,14 @@ impl Inner {
             }
         });
         done.is_some()
+    }
+
+    /// Whether this thread can wait for the pool's end.
+    pub(crate) fn check_joinable(&self) -> Result<(), TaskError> {
+        match promise::in_callback() {
+            true => Err(TaskError::InCallback),
+            false => self.check_closed(),
+        }
     }
 
     /// Whether the pool was closed, so that it can be waited for.
@@ -343,6 +355,29 @@ impl Inner {
         if self.shared.family.is_present() {
             self.crew.terminate(&self.shared);
             self.fail_hub(&TaskError::Closed);
+        }
+    }
+}
+
+/// A call in which a thread waits: a closed pool does not come to its end before.
+pub(crate) struct Active<'a>(&'a Inner);
+
+impl Inner {
+    pub(crate) fn active(&self) -> Active<'_> {
+        self.active.fetch_add(1, Ordering::Relaxed);
+        Active(self)
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        // Release: who sees that none is left sees what they did.
+        self.0.active.fetch_sub(1, Ordering::Release);
+        if self.0.check_closed().is_ok() {
+            let freed = &self.0.shared.header().freed.0;
+            // Release: pairs with the Acquire of `join`.
+            freed.fetch_add(1, Ordering::Release);
+            wake(freed, u32::MAX);
         }
     }
 }

@@ -70,6 +70,8 @@ where
 {
     #[cfg(feature = "tracing")]
     let _span = tracing::debug_span!("pool call", items = items.size_hint().0).entered();
+    let pool = Arc::clone(job.pool);
+    let _active = pool.active();
     let mut map = Map::open(job, || Some(items)).map_err(|error| (error, 0))?;
     loop {
         map.feed(receive).map_err(|error| (error, map.next))?;
@@ -106,6 +108,7 @@ where
         pool.crew.rally(&pool.shared);
     }
     let terms = Terms::new(code, 0, None, job.options);
+    let _active = pool.active();
     let index = pool.take_cell()?;
     // One cell is task and mailbox.
     let mut call = Call::new(pool, index, &terms);
@@ -253,6 +256,11 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
 
     pub(crate) fn items(&mut self) -> &mut I {
         &mut self.items
+    }
+
+    /// Whether items wait to be tried again.
+    pub(crate) fn has_again(&self) -> bool {
+        !self.again.is_empty()
     }
 
     /// How many items are still to come, as far as their iterator knows.

@@ -181,6 +181,7 @@ impl Pool {
     /// assert_eq!(pids.len(), 3);
     /// # Ok::<(), procession_pool::Error>(())
     /// ```
+    #[must_use = "errors are among the outcomes"]
     pub fn broadcast<A, R>(&self, function: fn(A) -> R, argument: &A) -> Vec<Result<R, TaskError>>
     where
         A: Serialize + DeserializeOwned,
@@ -196,11 +197,15 @@ impl Pool {
 
     /// Waits until the closed pool has finished its tasks and its workers have left.
     ///
+    /// Also for calls of other threads, which go on to their end. Not for an [`Imap`](crate::Imap) that
+    /// nobody asks: items that it takes later fail with [`TaskError::Closed`].
+    ///
     /// # Errors
     ///
-    /// [`TaskError::NotClosed`] if it was not closed: it would wait for ever.
+    /// [`TaskError::NotClosed`] if it was not closed: it would wait for ever;
+    /// [`TaskError::InCallback`] in a callback of an [`AsyncResult`](crate::AsyncResult): so it would.
     pub fn join(&self) -> Result<(), TaskError> {
-        self.inner().check_closed()?;
+        self.inner().check_joinable()?;
         self.inner().join(None);
         Ok(())
     }
@@ -211,12 +216,13 @@ impl Pool {
     ///
     /// As [`join`](Self::join).
     pub fn join_timeout(&self, timeout: Duration) -> Result<bool, TaskError> {
-        self.inner().check_closed()?;
+        self.inner().check_joinable()?;
         Ok(self.inner().join(Instant::now().checked_add(timeout)))
     }
 
     /// Kills the workers now, with whatever they run. Items that were running fail with
-    /// [`TaskError::WorkerDied`], those that had not begun with [`TaskError::Closed`].
+    /// [`TaskError::WorkerDied`], those that had not begun with [`TaskError::Closed`]. Handles of
+    /// outcomes whose callbacks run at that moment on another thread are ready when those have ended.
     pub fn terminate(&self) {
         self.inner().terminate();
     }

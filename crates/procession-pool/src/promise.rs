@@ -1,5 +1,6 @@
 //! An outcome that is not there yet.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -10,6 +11,22 @@ use crate::TaskError;
 use crate::hub::Waiter;
 
 type Callback<T> = Box<dyn FnOnce(&Result<T, TaskError>) + Send>;
+
+thread_local! {
+    /// Callbacks that run on this thread.
+    static CALLBACKS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Whether this is a callback.
+pub(crate) fn in_callback() -> bool {
+    CALLBACKS.get() > 0
+}
+
+fn call<T>(callback: Callback<T>, outcome: &Result<T, TaskError>) {
+    CALLBACKS.set(CALLBACKS.get() + 1);
+    let _ = catch(|| callback(outcome));
+    CALLBACKS.set(CALLBACKS.get() - 1);
+}
 
 /// The one outcome of a job, and who waits for it.
 pub(crate) struct Promise<T> {
@@ -72,7 +89,7 @@ impl<T> Promise<T> {
             drop(state);
             for callback in callbacks {
                 // It was printed; the other callbacks and the outcome are not touched.
-                let _ = catch(|| callback(&outcome));
+                call(callback, &outcome);
             }
             state = self.lock();
         }
@@ -145,7 +162,7 @@ impl<T> Promise<T> {
         // Taken out, so that the callback runs without the lock.
         if let Some(outcome) = state.outcome.take() {
             drop(state);
-            let _ = catch(|| callback(&outcome));
+            call(callback, &outcome);
             self.lock().outcome = Some(outcome);
         }
     }

@@ -38,18 +38,22 @@ pub(crate) type Trampoline = fn(Functions, &mut Task<'_>, &mut States);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Code([[u64; 2]; 3]);
 
+/// What the code at `address` is called in all processes of this build.
+fn name(address: usize) -> Result<[u64; 2], TaskError> {
+    CodeAddress::of(address)
+        .map(CodeAddress::to_words)
+        .map_err(|error| TaskError::Function(Box::new(error)))
+}
+
 impl Code {
     fn new(trampoline: Trampoline, functions: Functions) -> Result<Code, TaskError> {
-        let named = |address: usize| match address {
-            0 => Ok([0; 2]),
-            _ => CodeAddress::of(address)
-                .map(CodeAddress::to_words)
-                .map_err(|error| TaskError::Function(Box::new(error))),
-        };
         Ok(Code([
-            named(trampoline as usize)?,
-            named(functions.main)?,
-            named(functions.make)?,
+            name(trampoline as usize)?,
+            name(functions.main)?,
+            match functions.make {
+                0 => [0; 2],
+                make => name(make)?,
+            },
         ]))
     }
 
@@ -311,12 +315,22 @@ pub(crate) fn hook<A: DeserializeOwned, R: Initialized>(
     function: fn(A) -> R,
 ) -> Result<Hook, TaskError> {
     let prepare: Prepare = prepare::<A, R>;
-    let named = |address| {
-        CodeAddress::of(address)
-            .map(CodeAddress::to_words)
-            .map_err(|error| TaskError::Function(Box::new(error)))
-    };
-    Ok([named(prepare as usize)?, named(function as usize)?])
+    Ok([name(prepare as usize)?, name(function as usize)?])
+}
+
+/// Names a finaliser.
+pub(crate) fn last_hook<R: Initialized>(function: fn() -> R) -> Result<Hook, TaskError> {
+    let finish: Prepare = finish::<R>;
+    Ok([name(finish as usize)?, name(function as usize)?])
+}
+
+fn finish<R: Initialized>(
+    function: usize,
+    _argument: &[u8],
+) -> Result<Result<(), String>, DecodeError> {
+    // SAFETY: as `last_hook` named it.
+    let function: fn() -> R = unsafe { fn_from_address(function) };
+    Ok(private::Sealed::text(function()))
 }
 
 fn prepare<A: DeserializeOwned, R: Initialized>(

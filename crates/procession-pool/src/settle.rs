@@ -99,3 +99,10 @@ pub(crate) fn has_queued(shared: &Shared) -> bool {
         cell.state().kind == Kind::Queued && cell.ring.load(Ordering::Relaxed) != NO_RING
     })
 }
+
+/// Whether a task waits for a worker or is with one.
+pub(crate) fn has_work(shared: &Shared) -> bool {
+    shared
+        .cells()
+        .any(|(_, cell)| matches!(cell.state().kind, Kind::Queued | Kind::Claimed))
+}

@@ -63,7 +63,8 @@ fn bucket(nanos: u64) -> usize {
 fn bound(bucket: usize) -> u64 {
     let (power, part) = (bucket / 4, (bucket % 4) as u64);
     if power < 2 {
-        return bucket as u64;
+        // Buckets 4 to 7 stay empty.
+        return bucket.min(3) as u64;
     }
     let next = u128::from(5 + part) << (power - 2);
     u64::try_from(next - 1).unwrap_or(u64::MAX)

@@ -8,7 +8,7 @@
 use std::sync::atomic::Ordering;
 
 use procession_primitives::{
-    Death, DecodeError, EncodeError, Panic, Phase, Sink, encode_unguarded, take_boarded,
+    Death, DecodeError, EncodeError, Panic, Phase, Sink, encode_unguarded, own_memory, take_boarded,
 };
 use serde::Serialize;
 
@@ -30,6 +30,9 @@ pub(crate) struct Task<'a> {
     guard: Option<&'static WorkerLine>,
     /// Items that the worker may still begin in its life.
     left: u64,
+    /// Bytes of private memory with which it begins no further one, unless it would be its first.
+    memory: Option<u64>,
+    is_first: bool,
 }
 
 /// Why an item in progress when its worker died has no value.
@@ -65,11 +68,21 @@ impl Task<'_> {
             record: None,
             guard: None,
             left: u64::MAX,
+            memory: None,
+            is_first: false,
         })
     }
 
-    /// For the worker with this line, which may begin `left` more items.
-    pub(crate) fn worked_by(mut self, line: &'static WorkerLine, left: u64) -> Self {
+    /// For the worker with this line, which may begin `left` more items, as long as it has less than
+    /// `memory`.
+    pub(crate) fn worked_by(
+        mut self,
+        line: &'static WorkerLine,
+        left: u64,
+        memory: Option<u64>,
+    ) -> Self {
+        self.memory = memory;
+        self.is_first = line.items.load(Ordering::Relaxed) == 0;
         let guarded = self.cell.guarded.load(Ordering::Relaxed) != 0;
         self.guard = guarded.then_some(line);
         self.left = left;
@@ -102,10 +115,25 @@ impl Task<'_> {
         self.cell.set_at(self.item, Phase::Idle);
     }
 
+    /// Whether the worker had better make room for a fresh one.
+    #[cold]
+    fn is_full(&mut self, most: u64) -> bool {
+        let full = !self.is_first && own_memory().is_ok_and(|bytes| bytes >= most);
+        if full {
+            self.left = 0;
+        }
+        full
+    }
+
+    /// Whether the worker is to begin no more items.
+    pub(crate) fn was_last(&self) -> bool {
+        self.left == 0
+    }
+
     /// The next item's bytes.
     #[inline]
     pub(crate) fn begin(&mut self) -> Option<&'static [u8]> {
-        if self.left == 0 {
+        if self.left == 0 || self.memory.is_some_and(|most| self.is_full(most)) {
             return None;
         }
         let (_, mut bytes) = self.inputs.next()?;
@@ -198,6 +226,7 @@ impl Task<'_> {
         self.record = None;
         self.item += 1;
         self.left = self.left.wrapping_sub(1);
+        self.is_first = false;
     }
 
     #[cold]

@@ -82,6 +82,7 @@ impl View {
     /// The time of an item runs from when its worker begins to decode it until its value is encoded.
     /// A function can ask for the time left and return by itself: see
     /// [`CurrentTask`](crate::CurrentTask) and [`grace`](Self::grace). Precise to a few milliseconds.
+    /// With `RUST_BACKTRACE` set a panic's backtrace is made in that time, too.
     #[must_use]
     pub fn timeout(&self, timeout: Duration) -> View {
         self.with(|options| options.timeout = Some(timeout))
@@ -235,6 +236,7 @@ impl View {
     /// assert_eq!(death.signal(), Some(6));
     /// # Ok::<(), procession_pool::Error>(())
     /// ```
+    #[must_use = "errors are among the outcomes"]
     pub fn map_results<A, R>(
         &self,
         function: fn(A) -> R,

@@ -8,9 +8,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use procession_primitives::{
-    BlockId, DecodeError, Family, Panic, catch, monotonic_nanos, own_memory, quietly,
-};
+use procession_primitives::{BlockId, DecodeError, Family, Panic, catch, monotonic_nanos, quietly};
 use serde::{Deserialize, Serialize};
 
 use crate::cell::{Cell, WorkerIndex};
@@ -179,8 +177,7 @@ impl Worker {
         if self.orders.index >= self.shared.target() {
             return Some(Leave::Dismissed);
         }
-        let full = |limit| own_memory().is_ok_and(|bytes| bytes >= limit);
-        (self.left == 0 || self.orders.memory.is_some_and(full)).then_some(Leave::Retired)
+        (self.left == 0).then_some(Leave::Retired)
     }
 
     /// Runs task `index` if it is still there.
@@ -209,7 +206,7 @@ impl Worker {
         let Some(task) = Task::resume(self.shared, index, cell) else {
             return true;
         };
-        let mut task = task.worked_by(self.line, self.left);
+        let mut task = task.worked_by(self.line, self.left, self.orders.memory);
         let before = task.done();
         context::begin(index);
         match self.code.find(cell.code()) {
@@ -217,7 +214,9 @@ impl Worker {
             Err(why) => task.fail_all(&why),
         }
         let items = u64::from(task.done() - before);
-        if self.left != u64::MAX {
+        if task.was_last() {
+            self.left = 0;
+        } else if self.left != u64::MAX {
             self.left = self.left.saturating_sub(items);
         }
         let nanos = monotonic_nanos().saturating_sub(start);

@@ -67,8 +67,8 @@ impl MemoryUsage {
 /// `/proc/self/statm` of the process with this number.
 static KEPT: Mutex<Option<(u32, File)>> = Mutex::new(None);
 
-/// How much of the machine's memory this process has mapped now, shared pages included, in bytes:
-/// its own [`resident`](MemoryUsage::resident).
+/// How much private writable memory this process has now, in bytes, touched or not: its own
+/// [`data`](MemoryUsage::data), which [`memory_limit`](crate::Builder::memory_limit) limits.
 ///
 /// For a worker that looks after itself between two tasks: less than a microsecond, as the file of
 /// `/proc` that it reads stays open from the first call on (one descriptor).
@@ -94,9 +94,9 @@ pub fn own_memory() -> io::Result<u64> {
     };
     if let Some((pid, file)) = kept.take() {
         let found = (pid == me).then(|| read(&file));
-        if let Some(Ok(resident)) = found {
+        if let Some(Ok(bytes)) = found {
             *kept = Some((pid, file));
-            return Ok(resident);
+            return Ok(bytes);
         }
         if found.is_some() {
             // Somebody closed the descriptor and uses the number: it is not ours to close.
@@ -117,8 +117,8 @@ fn read(file: &File) -> io::Result<u64> {
     let len = file.read_at(&mut space, 0)?;
     let parse = || {
         let text = std::str::from_utf8(&space[..len]).ok()?;
-        // The pages mapped, those resident, and more.
-        let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
+        // The sixth: private writable pages, touched or not, and the first thread's stack.
+        let pages: u64 = text.split_whitespace().nth(5)?.parse().ok()?;
         Some(pages * rustix::param::page_size() as u64)
     };
     parse().ok_or_else(|| io::ErrorKind::InvalidData.into())
