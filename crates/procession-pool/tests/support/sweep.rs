@@ -1,43 +1,95 @@
 //! SIGKILL at chosen instructions of a worker, while it has a small task in its hands.
 
+use std::time::Duration;
+
 use procession_pool::Pool;
 use procession_testkit::{Case, heap_is_back, heap_units, sweep};
 
-use super::agent::{self, items, work};
+use super::agent::{self, Item, items, work};
 use super::kills;
 use super::usable::{check_usable, warm_up};
 
-/// So many points in a small task, and in one whose output moves to a block and to a larger one.
-pub(crate) fn cases(points: u64) -> [Case; 2] {
+/// What the worker is stepped through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sweep {
+    /// Three items whose values have so many bytes.
+    Values(u32),
+    /// Three items that may be ended from outside.
+    Guarded,
+    /// A task for this worker alone.
+    Letter,
+    /// The first of three items, after which the worker leaves.
+    Retiring,
+}
+
+/// So many points in a small task, in one whose output moves to a block and to a larger one, in one
+/// under guard, in one by letter, and on a worker's way out.
+pub(crate) fn cases(points: u64) -> [Case; 5] {
+    let case = |name: &str, what| Case::new(format!("sweep::{name}"), move || run(what, points));
     [
-        Case::new("sweep::small_task", move || sweep(10, points)),
-        Case::new("sweep::growing_output", move || sweep(70, points)),
+        case("small_task", Sweep::Values(10)),
+        case("growing_output", Sweep::Values(70)),
+        case("guarded_task", Sweep::Guarded),
+        case("letter", Sweep::Letter),
+        case("retiring_worker", Sweep::Retiring),
     ]
 }
 
-/// Maps three items while the worker makes `steps` steps and is killed, or until the map has
-/// ended. How many steps it made; `None` where nobody may trace.
-fn attempt(pool: &Pool, size: u32, steps: Option<u64>) -> Option<u64> {
-    let good = agent::good(3);
-    let plans: Vec<_> = good.into_iter().map(|plan| plan.sized(size)).collect();
-    let map = || pool.chunksize(plans.len()).map_results(work, items(&plans));
-    let (made, outcomes) = sweep::while_stepped(pool.worker_pids()[0], steps, map)?;
-    let died = kills::check_survivors(&plans, &outcomes);
-    assert!(died <= 1, "{died} items died with one worker");
-    Some(made)
+impl Sweep {
+    fn pool(self) -> Pool {
+        let builder = Pool::builder().workers(1);
+        let builder = match self {
+            Sweep::Retiring => builder.max_tasks_per_worker(1),
+            _ => builder,
+        };
+        builder.build().unwrap()
+    }
+
+    /// Does it while the worker makes `steps` steps and is killed, or until it has ended. How many
+    /// steps it made; `None` where nobody may trace.
+    fn attempt(self, pool: &Pool, steps: Option<u64>) -> Option<u64> {
+        let (count, size) = match self {
+            Sweep::Values(size) => (3, size),
+            Sweep::Letter => (1, 10),
+            Sweep::Guarded | Sweep::Retiring => (3, 10),
+        };
+        let good = agent::good(count);
+        let plans: Vec<_> = good.into_iter().map(|plan| plan.sized(size)).collect();
+        let call = || {
+            let view = pool.chunksize(plans.len());
+            match self {
+                Sweep::Letter => pool.broadcast(work, &Item(plans[0])),
+                // Long enough for one instruction at a time.
+                Sweep::Guarded => {
+                    let view = view.timeout(Duration::from_secs(1000));
+                    view.map_results(work, items(&plans))
+                }
+                Sweep::Values(_) | Sweep::Retiring => view.map_results(work, items(&plans)),
+            }
+        };
+        let (made, outcomes) = sweep::while_stepped(pool.worker_pids()[0], steps, call)?;
+        let died = kills::check_survivors(&plans, &outcomes);
+        assert!(died <= 1, "{died} items died with one worker");
+        Some(made)
+    }
 }
 
-fn sweep(size: u32, points: u64) {
-    let pool = Pool::with_workers(1).unwrap();
+fn run(what: Sweep, points: u64) {
+    let without = heap_units();
+    let pool = what.pool();
     warm_up(&pool);
     let before = heap_units();
     let check = |steps| {
         warm_up(&pool);
-        heap_is_back(&format!("the memory is back, {steps} steps"), before);
+        // Workers that leave make room at their own pace.
+        if what != Sweep::Retiring {
+            heap_is_back(&format!("the memory is back, {steps} steps"), before);
+        }
     };
-    if sweep::points(points, |steps| attempt(&pool, size, steps), check) {
+    if sweep::points(points, |steps| what.attempt(&pool, steps), check) {
         check_usable(&pool);
-        warm_up(&pool);
-        heap_is_back("the memory is back", before);
+        check(u64::MAX);
     }
+    drop(pool);
+    heap_is_back("the memory of the pool is back", without);
 }
