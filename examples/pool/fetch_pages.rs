@@ -1,10 +1,11 @@
 //! Fetches pages from a server of which some answer late, some broken and some never.
 //!
 //! The workers mostly wait for the network, so there are more of them than CPUs. [`imap_unordered`]
-//! hands out each page as soon as it is there, and [`indexed`] says which one it is. A page that takes too long is ended by [`timeout`],
-//! wherever its client hangs. A connection that breaks is tried again, each time a little later:
-//! the client panics, which is how a task says that this attempt has failed, and [`retry_if`] says
-//! that panics alone are worth another attempt. "Not found" is an answer, and a plain value.
+//! hands out each page as soon as it is there, and [`indexed`] says which one it is. A page that
+//! takes too long is ended by [`timeout`], wherever its client hangs. A connection that breaks is
+//! tried again, each time a little later: the client panics, which is how a task says that this
+//! attempt has failed, and [`retry_if`] says that panics alone are worth another attempt. "Not
+//! found" is an answer, and a plain value.
 //!
 //! The server is a thread of this program, on a free port of 127.0.0.1.
 //!
@@ -53,7 +54,7 @@ fn get(server: SocketAddr, path: &str) -> io::Result<(u16, usize)> {
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
     let length = head
         .split_once("Content-Length: ")
-        .and_then(|(_, rest)| rest.parse().ok());
+        .and_then(|(_, rest)| rest.lines().next()?.parse().ok());
     if length != Some(body.len()) {
         return Err(wrong("the page is cut off"));
     }
