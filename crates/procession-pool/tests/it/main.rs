@@ -16,6 +16,7 @@ mod results;
 #[path = "../support/mod.rs"]
 mod support;
 mod threads;
+mod workers;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
             life::PROGRAMS,
             limits::PROGRAMS,
             parity::PROGRAMS,
+            workers::PROGRAMS,
         ]
         .concat(),
     ) {
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
     cases.extend(results::cases());
     cases.extend(callbacks::cases());
     cases.extend(options::cases());
+    cases.extend(workers::cases());
     cases.extend(sweep::cases(6));
     cases.push(Case::new("storm::five_seconds", || storm::blow(5)));
     let runner = Runner::new(cases).with_ledger();
