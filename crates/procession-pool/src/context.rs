@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use procession_primitives::monotonic_micros;
+use procession_primitives::{monotonic_micros, on_backtrace};
 
 use crate::cell::Cell;
 use crate::shared::Shared;
@@ -33,6 +33,14 @@ pub(crate) fn enter(shared: Shared, orders: &Orders) {
     };
     // A process is a worker once.
     let _ = WORKER.set(worker);
+    on_backtrace(|begins| {
+        let line = WORKER
+            .get()
+            .and_then(|worker| worker.shared.worker(worker.index));
+        if let Some(line) = line {
+            line.pause(begins);
+        }
+    });
 }
 
 /// Says that the worker runs the task in cell `index`.

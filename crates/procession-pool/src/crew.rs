@@ -1,23 +1,20 @@
 //! A pool's workers, as the program sees them: started, watched, settled after death, replaced.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use procession_primitives::{
-    Death, Family, News, Phase, Process, StartError, monotonic_micros, monotonic_nanos,
-};
+use procession_primitives::{Death, Family, News, Phase, Process, StartError};
 
 use crate::TaskError;
 use crate::builder::Config;
 use crate::cell::{Cell, Kind, WorkerIndex};
 use crate::event::Event;
-use crate::hire::{Hired, Output, hire};
-use crate::settle::{self, Orphan, has_queued};
-use crate::shared::{OPEN, Place, Shared, WorkerLine};
+use crate::roster::{Slot, State};
+use crate::settle;
+use crate::shared::{Place, Shared};
 use crate::task::Verdict;
-use crate::worker::{InitFailure, Leave};
+use crate::worker::Leave;
 
 /// The workers of a pool.
 #[derive(Debug)]
@@ -30,49 +27,6 @@ pub(crate) struct Crew {
     resting: AtomicUsize,
     /// Whether an item in hand may have to be ended at some time.
     timed: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    slots: Vec<Slot>,
-    /// Up to when deaths were looked for.
-    seen: Option<News>,
-    orphans: Vec<Orphan>,
-    /// Hints did not fit into the ring: offer again.
-    offer_again: bool,
-    /// Workers that died before they were ready, since the last one that got there.
-    early_deaths: usize,
-    /// Workers that took the place of a dead one.
-    restarts: usize,
-    /// Those of them that took the place of one that we had not killed.
-    crashes: usize,
-    /// Why there are fewer workers than wanted.
-    trouble: Option<TaskError>,
-    /// Why there will be no more workers.
-    failed: Option<TaskError>,
-    closing: bool,
-    /// Limits of the calls under way, in microseconds, and how many calls have each.
-    limits: BTreeMap<u64, usize>,
-    events: Vec<Event>,
-}
-
-/// A worker's place.
-#[derive(Debug, Default)]
-struct Slot {
-    process: Option<Process<Leave>>,
-    output: Option<Output>,
-    /// Why it was killed, if it was by us.
-    verdict: Option<Verdict>,
-    /// Lives there were in this place.
-    lives: u64,
-    /// The last one has ended by itself, or by somebody's signal.
-    died: bool,
-    /// The last one was killed by us.
-    killed: bool,
-    /// When the worker was started, in nanoseconds of the monotonic clock.
-    started_at: u64,
-    /// It has left for want of work: another one comes when there is some.
-    resting: bool,
 }
 
 /// A worker, as it is now.
@@ -168,7 +122,9 @@ impl Crew {
             return;
         }
         let mut state = self.lock();
-        if let Some(index) = state.slots.iter().position(|slot| slot.resting) {
+        if state.are_too_few(shared)
+            && let Some(index) = state.slots.iter().position(|slot| slot.resting)
+        {
             state.revive(&self.config, self.place, index as u32);
             self.count_resting(&state);
         }
@@ -385,239 +341,5 @@ fn end(workers: &[Option<Process<Leave>>]) {
     }
     for worker in workers.iter().flatten() {
         worker.wait();
-    }
-}
-
-impl Slot {
-    /// Whether it has a worker, or will have one as soon as there is work.
-    fn is_manned(&self) -> bool {
-        self.process.is_some() || self.resting
-    }
-
-    /// Whether a worker rests here for which there is something to do.
-    fn is_called(&self, shared: &Shared, index: WorkerIndex) -> bool {
-        let letter = |line: &WorkerLine| line.letter.load(Ordering::Relaxed) != 0;
-        self.resting
-            && (shared.worker(index).is_some_and(letter)
-                || (!shared.anyone_idle() && has_queued(shared)))
-    }
-
-    fn start(
-        &mut self,
-        config: &Config,
-        place: Place,
-        index: WorkerIndex,
-    ) -> Result<Event, StartError> {
-        let now = monotonic_nanos();
-        let Hired { process, output } = hire(config, place, index, self.lives)?;
-        self.output = output;
-        let started = Event::WorkerStarted {
-            worker: index as usize,
-            pid: process.pid(),
-            restart: self.died || self.killed,
-        };
-        self.process = Some(process);
-        self.started_at = now;
-        self.lives += 1;
-        self.resting = false;
-        self.died = false;
-        self.killed = false;
-        self.verdict = None;
-        Ok(started)
-    }
-
-    /// Kills the worker, which was condemned.
-    fn execute(&mut self, verdict: Verdict) {
-        self.verdict = Some(verdict);
-        if let Some(process) = &self.process {
-            // Refused only where it is gone already.
-            let _ = process.kill();
-        }
-    }
-}
-
-impl State {
-    /// Whether workers are missing for which there is something to do.
-    fn is_wanted(&self, shared: &Shared) -> bool {
-        let target = shared.target() as usize;
-        let slots = || self.slots.iter().take(target);
-        let open = shared.header().phase.0.load(Ordering::Relaxed) == OPEN;
-        let missing = slots().any(|slot| !slot.is_manned());
-        // A closed pool is given more tasks by a call that is not at its end.
-        (missing && (open || has_queued(shared)))
-            || (0..)
-                .zip(slots())
-                .any(|(index, slot)| slot.is_called(shared, index))
-    }
-
-    fn refill(&mut self, config: &Config, place: Place, shared: &Shared) {
-        for index in 0..shared.target().min(self.slots.len() as u32) {
-            let slot = &self.slots[index as usize];
-            let wanted = slot.is_called(shared, index) || !slot.is_manned();
-            if wanted && !self.revive(config, place, index) {
-                return;
-            }
-        }
-    }
-
-    /// Starts a worker in an empty place. False if there is no use in trying the next one.
-    fn revive(&mut self, config: &Config, place: Place, index: WorkerIndex) -> bool {
-        if self.closing || self.failed.is_some() {
-            return false;
-        }
-        // A worker that cannot even start is not tried for ever.
-        let limit = 3 * self.slots.len() + 10;
-        if self.early_deaths > limit {
-            if let Some(TaskError::InitFailed(_)) = self.trouble {
-                self.fail(self.trouble.clone());
-            }
-            return false;
-        }
-        if let Some(most) = config.restart_limit
-            && self.crashes >= most
-            && self.slots[index as usize].died
-        {
-            self.fail(Some(TaskError::RestartLimit(most)));
-            return false;
-        }
-        let slot = &mut self.slots[index as usize];
-        let (crashed, killed) = (slot.died, slot.killed);
-        match slot.start(config, place, index) {
-            Ok(started) => {
-                self.restarts += usize::from(crashed || killed);
-                self.crashes += usize::from(crashed);
-                self.events.push(started);
-                true
-            }
-            Err(error) => {
-                self.trouble = Some(TaskError::NoWorkers(error.to_string().into()));
-                false
-            }
-        }
-    }
-
-    fn fail(&mut self, why: Option<TaskError>) {
-        if let Some(why) = why {
-            let reason = why.to_string();
-            self.events.push(Event::Failed { reason });
-            self.failed = Some(why);
-        }
-    }
-
-    /// Ends the workers whose item in hand, or whose start, takes too long. When to look again.
-    fn end_overdue(&mut self, shared: &Shared, config: &Config) -> Option<Instant> {
-        let now = monotonic_micros();
-        // Whatever is begun from now on has at least so long.
-        let mut next = self.limits.keys().next().map(|least| now + least);
-        let mut sooner = |at: u64| next = Some(next.map_or(at, |next: u64| next.min(at)));
-        for index in 0..self.slots.len() {
-            let Some(line) = shared.worker(index as u32) else {
-                continue;
-            };
-            let slot = &mut self.slots[index];
-            if slot.process.is_none() || slot.verdict.is_some() {
-                continue;
-            }
-            if let Some(limit) = config.start_timeout
-                && line.ready.load(Ordering::Relaxed) == 0
-            {
-                let spent = monotonic_nanos().saturating_sub(slot.started_at);
-                let left = limit.saturating_sub(Duration::from_nanos(spent));
-                if left.is_zero() {
-                    slot.execute(Verdict::TimedOut(limit.as_micros() as u64));
-                } else {
-                    sooner(now + (left.as_micros() as u64).max(1));
-                }
-                continue;
-            }
-            let Some(item) = line.in_hand() else {
-                continue;
-            };
-            let limit = shared
-                .cell(item.cell)
-                .map_or(0, |cell| cell.limit.load(Ordering::Relaxed));
-            if limit == 0 {
-                continue;
-            }
-            let due = item.begun_at.saturating_add(limit);
-            if due > now {
-                sooner(due);
-            } else if line.condemn(item) {
-                slot.execute(Verdict::TimedOut(limit));
-                self.events.push(Event::TimedOut {
-                    worker: index,
-                    limit: Duration::from_micros(limit),
-                });
-            }
-        }
-        let left = Duration::from_micros(next?.saturating_sub(now).max(1));
-        Instant::now().checked_add(left)
-    }
-
-    /// Settles worker `index` if it has ended. Whether it has.
-    fn bury(&mut self, shared: &Shared, index: WorkerIndex) -> bool {
-        let slot = &mut self.slots[index as usize];
-        let Some(status) = slot.process.as_ref().and_then(Process::try_wait) else {
-            return false;
-        };
-        let Some(process) = slot.process.take() else {
-            return false;
-        };
-        let pid = process.pid();
-        let verdict = slot.verdict.take();
-        let line = shared.worker(index);
-        let ready = line.is_some_and(|line| line.ready.load(Ordering::Relaxed) != 0);
-        let mut death = Death::new(pid, status, Phase::Idle);
-        if let Some(tail) = slot.output.take().and_then(|output| output.tail()) {
-            death = death.with_output(tail);
-        }
-        let worker = index as usize;
-        // A condemned worker that died by itself before the signal came is no other case.
-        let executed = verdict.filter(|_| line.is_some_and(|line| line.is_condemned()));
-        shared.forget(index);
-        let executed = executed.unwrap_or(Verdict::Died);
-        settle::settle(shared, index, &death, executed, &mut self.orphans);
-        if let Some(line) = line {
-            line.renew();
-        }
-        let slot = &mut self.slots[worker];
-        match process.try_join() {
-            Ok(Some(Leave::Idle)) => {
-                slot.resting = true;
-                self.events.push(Event::WorkerLeft { worker, pid });
-            }
-            Ok(Some(Leave::Dismissed | Leave::Retired)) => {
-                self.events.push(Event::WorkerLeft { worker, pid });
-            }
-            Ok(Some(Leave::NotInitialized(failure))) => {
-                slot.died = true;
-                self.not_initialized(worker, failure);
-            }
-            _ => match (verdict, ready) {
-                (Some(Verdict::TimedOut(micros)), false) => {
-                    let after = Duration::from_micros(micros);
-                    self.not_initialized(worker, InitFailure::TimedOut(after));
-                    return true;
-                }
-                _ => {
-                    slot.died = verdict.is_none();
-                    slot.killed = verdict.is_some();
-                    let text = format!("a worker {death}");
-                    self.trouble = Some(TaskError::NoWorkers(text.into()));
-                    self.early_deaths += usize::from(!ready);
-                    self.events.push(Event::WorkerDied { worker, death });
-                }
-            },
-        }
-        if ready {
-            self.early_deaths = 0;
-        }
-        true
-    }
-
-    fn not_initialized(&mut self, worker: usize, failure: InitFailure) {
-        self.early_deaths += 1;
-        self.trouble = Some(TaskError::InitFailed(Box::new(failure.clone())));
-        self.events.push(Event::InitFailed { worker, failure });
     }
 }

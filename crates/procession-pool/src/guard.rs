@@ -25,6 +25,9 @@ const RUNNING: u64 = 1;
 const CONDEMNED: u64 = 2;
 const ONE: u64 = 4;
 
+/// When an item was begun whose clock is stopped: its time is never up.
+const PAUSED: u64 = u64::MAX;
+
 /// An item in hand, as the program has seen it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct InHand {
@@ -75,6 +78,21 @@ impl WorkerLine {
         let never = AtomicU32::new(0);
         loop {
             family.park(&never, 0, family.news(), None);
+        }
+    }
+
+    /// Stops the clock of the item in hand, or lets it go on: for what is not the item's fault.
+    pub(crate) fn pause(&self, pause: bool) {
+        let now = monotonic_micros();
+        if pause {
+            let begun = self.begun_at.swap(PAUSED, Ordering::Relaxed);
+            if begun != PAUSED {
+                self.spent
+                    .store(now.saturating_sub(begun), Ordering::Relaxed);
+            }
+        } else if self.begun_at.load(Ordering::Relaxed) == PAUSED {
+            let spent = self.spent.load(Ordering::Relaxed);
+            self.begun_at.store(now - spent, Ordering::Relaxed);
         }
     }
 

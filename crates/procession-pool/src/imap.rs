@@ -41,6 +41,9 @@ pub struct Imap<I: Iterator, R> {
     failed: Option<TaskError>,
 }
 
+/// An outcome with the number of its item.
+type Numbered<R> = (u64, Result<R, TaskError>);
+
 /// No outcome was there in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elapsed;
@@ -136,10 +139,7 @@ where
         Ok(next.map(|(_, outcome)| outcome))
     }
 
-    fn next_until(
-        &mut self,
-        deadline: Option<Instant>,
-    ) -> Result<Option<(u64, Result<R, TaskError>)>, Elapsed> {
+    fn next_until(&mut self, deadline: Option<Instant>) -> Result<Option<Numbered<R>>, Elapsed> {
         loop {
             if let Some(outcome) = self.ready.pop() {
                 self.yielded += 1;
@@ -274,7 +274,7 @@ where
 /// on.
 struct Ready<R> {
     ordered: bool,
-    queue: VecDeque<(u64, Result<R, TaskError>)>,
+    queue: VecDeque<Numbered<R>>,
     /// Items before this one have all had their outcome.
     next: u64,
     /// Ordered: outcomes behind a gap.
@@ -303,7 +303,7 @@ impl<R> Ready<R> {
         self.queue.is_empty()
     }
 
-    fn pop(&mut self) -> Option<(u64, Result<R, TaskError>)> {
+    fn pop(&mut self) -> Option<Numbered<R>> {
         self.queue.pop_front()
     }
 

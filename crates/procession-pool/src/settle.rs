@@ -43,10 +43,15 @@ pub(crate) fn settle(
                 if let Some(Ok(false)) = settled {
                     // The items that it had not begun run elsewhere; those it had finished are
                     // kept. They have waited once.
-                    if cell.ring.load(Ordering::Relaxed) != NO_RING {
+                    let is_letter = cell.ring.load(Ordering::Relaxed) == NO_RING;
+                    if !is_letter {
                         cell.ring.store(0, Ordering::Relaxed);
                     }
                     cell.queue();
+                    if is_letter && let Some(line) = shared.worker(index) {
+                        // For whoever takes its place.
+                        line.letter.store(at + 1, Ordering::Relaxed);
+                    }
                 } else {
                     cell.finish(index);
                     orphans.push((at, cell.state().lap));
@@ -93,11 +98,12 @@ pub(crate) fn offer_queued(shared: &Shared, offers: &Mutex<()>) -> bool {
     true
 }
 
-/// Whether a task waits for a worker.
-pub(crate) fn has_queued(shared: &Shared) -> bool {
-    shared.cells().any(|(_, cell)| {
+/// How many tasks wait for a worker, whichever.
+pub(crate) fn queued(shared: &Shared) -> usize {
+    let waits = |cell: &Cell| {
         cell.state().kind == Kind::Queued && cell.ring.load(Ordering::Relaxed) != NO_RING
-    })
+    };
+    shared.cells().filter(|(_, cell)| waits(cell)).count()
 }
 
 /// Whether a task waits for a worker or is with one.

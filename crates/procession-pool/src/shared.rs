@@ -73,6 +73,8 @@ pub(crate) struct WorkerLine {
     pub(crate) guard: AtomicU64,
     /// When the guarded item in hand was begun, in microseconds of the monotonic clock.
     pub(crate) begun_at: AtomicU64,
+    /// Microseconds that it had taken when its clock was stopped.
+    pub(crate) spent: AtomicU64,
 }
 
 // SAFETY: atomics only.

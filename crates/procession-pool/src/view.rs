@@ -82,7 +82,6 @@ impl View {
     /// The time of an item runs from when its worker begins to decode it until its value is encoded.
     /// A function can ask for the time left and return by itself: see
     /// [`CurrentTask`](crate::CurrentTask) and [`grace`](Self::grace). Precise to a few milliseconds.
-    /// With `RUST_BACKTRACE` set a panic's backtrace is made in that time, too.
     #[must_use]
     pub fn timeout(&self, timeout: Duration) -> View {
         self.with(|options| options.timeout = Some(timeout))

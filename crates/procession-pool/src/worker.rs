@@ -149,14 +149,7 @@ impl Worker {
             }
             if let Some(index) = self.line.letter.load(Ordering::Relaxed).checked_sub(1) {
                 self.idle.found();
-                self.claim_and_run(index);
-                // If it was not there to be claimed, it was taken back.
-                let _ = self.line.letter.compare_exchange(
-                    index + 1,
-                    0,
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                );
+                self.read_letter(index);
             } else if let Some(hint) = self.shared.take_hint(turns) {
                 turns += 1;
                 self.idle.found();
@@ -180,16 +173,31 @@ impl Worker {
         (self.left == 0).then_some(Leave::Retired)
     }
 
+    /// Runs task `index`, which is for this worker alone.
+    fn read_letter(&mut self, index: u32) {
+        let claimed = self.claim(index);
+        // Before the task is finished: then there may be another letter, for the same cell.
+        self.line.letter.store(0, Ordering::Relaxed);
+        if let Some(cell) = claimed {
+            self.run_and_finish(index, cell);
+        }
+    }
+
     /// Runs task `index` if it is still there.
     fn claim_and_run(&mut self, index: u32) {
-        let Some(cell) = self.shared.cell(index) else {
-            return;
-        };
+        if let Some(cell) = self.claim(index) {
+            self.run_and_finish(index, cell);
+        }
+    }
+
+    fn claim(&self, index: u32) -> Option<&'static Cell> {
+        let cell = self.shared.cell(index)?;
         // First, so that whoever finds the task claimed finds it here.
         self.line.current.store(index + 1, Ordering::Relaxed);
-        if !cell.claim(self.orders.index) {
-            return;
-        }
+        cell.claim(self.orders.index).then_some(cell)
+    }
+
+    fn run_and_finish(&mut self, index: u32, cell: &'static Cell) {
         if self.shared.has_hints() {
             self.shared.call_one();
         }

@@ -94,7 +94,7 @@ pub use object::{
     Holder, Kind, Object, ObjectError, ObjectId, Passengers, Standing, all_arrived, arriving_in,
     boarding, take_boarded,
 };
-pub use panic::{Panic, PanicLocation, catch, quietly};
+pub use panic::{Panic, PanicLocation, catch, on_backtrace, quietly};
 pub use park::{News, monotonic_micros, monotonic_nanos, wake};
 pub use process::{
     Builder, Death, MemoryUsage, Phase, Process, ProcessError, ProcessInfo, StartError,

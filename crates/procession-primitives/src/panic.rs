@@ -5,6 +5,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -138,8 +139,24 @@ fn note(info: &PanicHookInfo<'_>) -> Panic {
     Panic {
         message: info.payload_as_str().map(str::to_owned),
         location,
-        backtrace: captured.then(|| backtrace.to_string()),
+        backtrace: captured.then(|| {
+            let tell = NOTICE.get();
+            tell.inspect(|tell| tell(true));
+            // Reads the debug information of the program: this can take half a second.
+            let text = backtrace.to_string();
+            tell.inspect(|tell| tell(false));
+            text
+        }),
     }
+}
+
+/// Who is told of backtraces.
+static NOTICE: OnceLock<fn(bool)> = OnceLock::new();
+
+/// Has `notice` called before (`true`) and after (`false`) a panic's backtrace is put into words,
+/// on the panicking thread: for those who keep time. For one caller of a process.
+pub fn on_backtrace(notice: fn(bool)) {
+    let _ = NOTICE.set(notice);
 }
 
 /// Runs `body`; a panic in it comes back as a value.
