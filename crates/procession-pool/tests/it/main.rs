@@ -6,6 +6,7 @@ mod errors;
 mod faults;
 mod handles;
 mod imap;
+mod insight;
 mod kills;
 mod life;
 mod limits;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
     cases.extend(callbacks::cases());
     cases.extend(options::cases());
     cases.extend(workers::cases());
+    cases.extend(insight::cases());
     cases.extend(sweep::cases(6));
     cases.push(Case::new("storm::five_seconds", || storm::blow(5)));
     let runner = Runner::new(cases).with_ledger();
