@@ -20,7 +20,7 @@ const ITEMS: u32 = 12;
 const LIMIT: Duration = Duration::from_millis(500);
 
 /// How long a worker may take to start where one takes for ever.
-const START: Duration = Duration::from_millis(150);
+const START: Duration = Duration::from_millis(250);
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -235,7 +235,7 @@ fn init(workers: usize) {
     for how in DEADLY.into_iter().chain(STUCK).chain(WILD) {
         for through in BOTH {
             let word = ledger::reserve(1);
-            ledger::set(word, 3);
+            ledger::set(word, 2);
             let pool = with_habit(Place::Init, how, word, workers);
             let mut points = good(ITEMS);
             points[6].fails = Some((Place::Run, How::Exit(1)));

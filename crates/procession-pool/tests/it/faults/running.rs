@@ -172,7 +172,7 @@ fn f52_deaf_to_signals() {
     let deaf = |n: u32| {
         os::block_all();
         os::ignore(libc::SIGTERM);
-        if n % 3 == 0 {
+        if n.is_multiple_of(3) {
             os::sleep_for_ever();
         }
         n

@@ -224,7 +224,7 @@ fn f16_locks_held_at_the_start() {
     let speak = |n: u32| {
         let _error = std::io::stderr().lock();
         let _output = std::io::stdout().lock();
-        if n % 5 == 0 {
+        if n.is_multiple_of(5) {
             os::exit_at_once(1);
         }
         std::hint::black_box(vec![0_u8; 4096]).len()
