@@ -13,24 +13,17 @@ use crate::support::agent::{self, Act, Bytes, Plan, Stage, items, work};
 use crate::support::usable::{check_usable, warm_up};
 
 pub(crate) fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = cases![imap:
+    cases![imap:
         nothing, order_is_that_of_the_items, unordered_is_as_they_finish, everything_once,
         takes_what_the_buffersize_says, takes_little_by_default, holds_little_of_large_values,
         endless_input, lengths, dropped_half_way, dropped_before_the_first, input_that_panics,
-        next_timeout, slow_consumer, slow_consumer_has_workers_busy, close_lets_it_finish, closed_before, after_terminate,
+        next_timeout, slow_consumer, slow_consumer_has_workers_busy, close_lets_it_finish,
+        closed_before, join_with_one_under_way, after_terminate,
         after_the_pool_was_dropped, errors_in_the_middle, deaths_in_the_middle,
         retries_keep_the_order, fail_fast, many_at_once, in_another_thread, input_uses_the_pool,
         nested,
     ]
-    .into();
-    cases.extend(not_yet());
-    cases
-}
-
-/// What does not hold yet.
-fn not_yet() -> Vec<Case> {
-    let cases: Vec<Case> = cases![imap: join_with_one_under_way].into();
-    cases.into_iter().map(Case::ignored).collect()
+    .into()
 }
 
 /// Counts what is taken.
@@ -373,15 +366,28 @@ fn closed_before() {
     pool.join().unwrap();
 }
 
-/// `join` of a pool whose call is under way, in the thread that would have to finish it.
+/// `join` of a pool whose call is under way, in the thread that would have to finish it: what was
+/// taken has its outcome, what is taken later is refused.
 fn join_with_one_under_way() {
-    let pool = Pool::with_workers(2).unwrap();
-    let mut outcomes = pool.buffersize(4).imap(|n: u64| n, 0..10);
-    assert_eq!(outcomes.next().unwrap().unwrap(), 0);
-    pool.close();
-    // Whatever it is: no hang, and one outcome per item.
-    let _ = pool.join();
-    assert_eq!(outcomes.count(), 9);
+    for ordered in [true, false] {
+        let pool = Pool::with_workers(2).unwrap();
+        let view = pool.chunksize(1).buffersize(4);
+        let mut outcomes = if ordered {
+            view.imap(|n: u64| n, 0..100)
+        } else {
+            view.imap_unordered(|n: u64| n, 0..100)
+        };
+        assert!(outcomes.next().unwrap().is_ok());
+        pool.close();
+        pool.join().unwrap();
+        let rest: Vec<_> = outcomes.collect();
+        assert_eq!(rest.len(), 99, "one outcome per item");
+        let (taken, later) = rest.split_at(3);
+        assert!(taken.iter().all(Result::is_ok));
+        let refused = |outcome: &_| matches!(outcome, Ok(_) | Err(TaskError::Closed));
+        assert!(later.iter().all(refused), "{later:?}");
+        assert!(later[10..].iter().all(Result::is_err));
+    }
 }
 
 #[track_caller]

@@ -143,13 +143,14 @@ fn workers_of_now() {
     let one = Pool::with_workers(1).unwrap();
     one.map(|()| pause(Duration::from_millis(2)), [(); 5])
         .unwrap();
-    eventually("the last item is counted", || {
+    let working = eventually("the last item is counted", || {
         let worker = one.stats().workers.remove(0);
         match worker.items {
-            5 => Ok(assert!(worker.working >= Duration::from_millis(10))),
+            5 => Ok(worker.working),
             other => Err(format!("{other} items")),
         }
     });
+    assert!(working >= Duration::from_millis(10));
 }
 
 fn queued_items() {
@@ -213,7 +214,7 @@ fn events_of_a_crash() {
     let pids: Vec<_> = log.lock().unwrap().iter().map(pid_of).collect();
     assert_eq!(pids, pool.worker_pids());
     check_log(&pool, &log, &["0 started", "1 started"]);
-    pool.broadcast(
+    let outcomes = pool.broadcast(
         |()| {
             if procession_pool::worker_index() == Some(1) {
                 std::process::abort();
@@ -221,6 +222,7 @@ fn events_of_a_crash() {
         },
         &(),
     );
+    assert!(outcomes[0].is_ok() && outcomes[1].is_err());
     check_log(&pool, &log, &["1 died Some(6)", "1 again"]);
     check_usable(&pool);
     check_log(&pool, &log, &[]);

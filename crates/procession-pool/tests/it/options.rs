@@ -13,24 +13,16 @@ use crate::support::agent::{self, Act, Plan, Stage, items, work};
 use crate::support::usable::check_usable;
 
 pub(crate) fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = cases![options:
+    cases![options:
         timeout_of_one, timeout_in_a_chunk, timeout_covers_decoding, timeout_leaves_the_quick_alone,
         timeout_at_the_last_moment, grace_for_those_who_ask, grace_for_those_who_do_not,
         time_left, retries_end_in_a_value, retries_end_in_the_last_error, retries_of_one_in_a_chunk,
         some_errors_are_final, retry_if, backoff, crash_limit, crash_limit_and_retries,
-        poison_among_many, fail_fast_of_map_results, fail_fast_without_failure,
+        poison_among_many, fail_fast_of_map, fail_fast_of_map_results, fail_fast_without_failure,
         urgent_first, the_least_urgent_has_its_turn, seeds, index_and_attempt, worker_indices,
         outside_of_a_task, views_compose, defaults_of_the_builder,
     ]
-    .into();
-    cases.extend(not_yet());
-    cases
-}
-
-/// What does not hold yet.
-fn not_yet() -> Vec<Case> {
-    let cases: Vec<Case> = cases![options: fail_fast_of_map].into();
-    cases.into_iter().map(Case::ignored).collect()
+    .into()
 }
 
 const LIMIT: Duration = Duration::from_millis(40);
