@@ -37,24 +37,25 @@ pub(crate) enum How {
     Hang,
     /// Closes every descriptor from 3 on.
     CloseAll,
-    /// Writes what is no message into every socket.
+    /// Writes what is no message into every socket, and waits to be killed for it.
     Garbage,
 }
 
-pub(crate) const DEADLY: [How; 6] = [
+pub(crate) const DEADLY: [How; 7] = [
     How::Exit(0),
     How::Exit(42),
     How::ExitNow(42),
     How::Abort,
     How::Crash,
     How::Kill,
+    How::Garbage,
 ];
 
 /// What a time-out is for.
 pub(crate) const STUCK: [How; 2] = [How::Stop, How::Hang];
 
 /// What does not end the function that does it.
-pub(crate) const WILD: [How; 2] = [How::CloseAll, How::Garbage];
+pub(crate) const WILD: [How; 1] = [How::CloseAll];
 
 impl How {
     pub(crate) fn perform(self) {
@@ -71,9 +72,12 @@ impl How {
             How::Stop => os::raise(libc::SIGSTOP),
             How::Hang => os::sleep_for_ever(),
             How::CloseAll => (3..256).for_each(os::close),
-            How::Garbage => sockets().into_iter().for_each(|fd| {
-                let _ = os::write_to(fd, &[0xA5; 700]);
-            }),
+            How::Garbage => {
+                for fd in sockets() {
+                    let _ = os::write_to(fd, &[0xA5; 700]);
+                }
+                os::sleep_for_ever();
+            }
         }
     }
 
@@ -83,8 +87,8 @@ impl How {
             How::Exit(code) | How::ExitNow(code) => Some((None, Some(code))),
             How::Abort => Some((Some(libc::SIGABRT), None)),
             How::Crash => Some((Some(libc::SIGSEGV), None)),
-            How::Kill => Some((Some(libc::SIGKILL), None)),
-            How::Stop | How::Hang | How::CloseAll | How::Garbage => None,
+            How::Kill | How::Garbage => Some((Some(libc::SIGKILL), None)),
+            How::Stop | How::Hang | How::CloseAll => None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use procession_pool::Pool;
-use procession_testkit::{Case, heap_is_back, heap_units, sweep};
+use procession_testkit::{Case, eventually, heap_is_back, heap_units, sweep};
 
 use super::agent::{self, Item, items, work};
 use super::kills;
@@ -55,6 +55,7 @@ impl Sweep {
         };
         let good = agent::good(count);
         let plans: Vec<_> = good.into_iter().map(|plan| plan.sized(size)).collect();
+        let most = if self == Sweep::Retiring { 0 } else { u64::MAX };
         let call = || {
             let view = pool.chunksize(plans.len());
             match self {
@@ -67,11 +68,19 @@ impl Sweep {
                 Sweep::Values(_) | Sweep::Retiring => view.map_results(work, items(&plans)),
             }
         };
-        let (made, outcomes) = sweep::while_stepped(pool.worker_pids()[0], steps, call)?;
+        let (made, outcomes) = sweep::while_stepped(staying(pool, most), steps, call)?;
         let died = kills::check_survivors(&plans, &outcomes);
         assert!(died <= 1, "{died} items died with one worker");
         Some(made)
     }
+}
+
+/// The worker, when it is not about to leave.
+fn staying(pool: &Pool, items: u64) -> u32 {
+    eventually("a worker that stays", || match &pool.stats().workers[..] {
+        [worker] if worker.items <= items => Ok(worker.pid),
+        workers => Err(format!("{workers:?}")),
+    })
 }
 
 fn run(what: Sweep, points: u64) {

@@ -17,7 +17,8 @@
 //! | F50 | `product::between*`, `kills::in_every_phase`, `kills::outcomes_before_the_kill_are_kept` |
 //! | F53, F66 | not made here: a process that cannot be killed, a machine without memory |
 //! | F57, F67 | also `deaths::grandchildren_go_too`, `threads::nested_in_a_worker_that_dies` |
-//! | F59, F60 | `product::wild*`: outcomes do not go through a descriptor, so that the item is there |
+//! | F59 | `product::wild*`: outcomes do not go through a descriptor, so that the item is there |
+//! | F60 | `product::*` (`Garbage`): the supervisor ends who tells it nonsense |
 //! | F61 | wild writes into shared memory are not promised to be survived |
 //! | F61b | nobody tells the program a size to allocate: a worker's output is in a block that it has allocated itself |
 //! | F65 | of a control group: `primitives/tests/it/limits.rs`; here, of the worker's own limit |
