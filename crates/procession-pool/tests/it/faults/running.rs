@@ -312,7 +312,7 @@ fn f62_changed_surroundings() {
     assert_eq!((&both[2], &both[3]), (&clean, &changed));
 }
 
-/// Recycled between two items, none lost, none dead.
+/// Recycled between two items, also of one chunk; none lost, none dead.
 fn f64_leaking_function() {
     let pool = Pool::builder().workers(2).memory_limit(300 << 20);
     let pool = pool.build().unwrap();
@@ -320,11 +320,13 @@ fn f64_leaking_function() {
         std::mem::forget(std::hint::black_box(vec![n as u8 | 1; 50 << 20]));
         std::process::id()
     };
-    let mut pids = pool.chunksize(1).map(leak, 0..24).unwrap();
-    pids.sort_unstable();
-    pids.dedup();
-    // At 225 MiB they make room.
-    assert!(pids.len() >= 4, "{pids:?}");
+    for size in [1, 12] {
+        let mut pids = pool.chunksize(size).map(leak, 0..24).unwrap();
+        pids.sort_unstable();
+        pids.dedup();
+        // At 225 MiB they make room.
+        assert!(pids.len() >= 4, "{pids:?}");
+    }
     check_usable(&pool);
     assert_eq!(pool.stats().restarts, 0, "leaving is no death");
 }
