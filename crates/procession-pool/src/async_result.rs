@@ -140,17 +140,21 @@ impl<T: Send + 'static> AsyncResult<T> {
         if promise.is_claimed() {
             return false;
         }
-        if self.pool.stop_job(&*self.job, running) {
+        let stopped = self.pool.stop_job(&*self.job, running);
+        if stopped {
             self.job.stop();
             let first = self.job.cancel(&self.pool);
             self.pool.nudge();
-            return first;
+            if first {
+                return true;
+            }
         }
-        if running {
-            // A worker has claimed it and not begun: it leaves it alone now. Or it has finished.
+        if stopped || running {
+            // Another thread gives it its outcome. Or a worker has claimed it and not begun, and
+            // leaves it alone now. Or it has finished.
             self.wait();
         }
-        running && promise.is_cancelled()
+        promise.was_cancelled()
     }
 
     /// Calls `callback` with the value when it is there, on whichever thread finds out first; at

@@ -9,13 +9,16 @@
 //! | `RUNNING` | item in hand, without an outcome | the worker, by CAS, to commit one: `NONE`; the program, by CAS: `CONDEMNED` |
 //! | `CONDEMNED` | the program kills this worker | the program, which settles the worker: `NONE` |
 //!
+//! The word that says when a worker was ready is guarded in the same way, for a start that takes too
+//! long: 0, then the time, or `TOO_LATE`, whoever comes first.
+//!
 //! A worker that finds itself condemned commits nothing more, and waits for its end. So the item in
 //! hand of a worker that was condemned is the one for which it was condemned, and what the worker
 //! had finished before is kept.
 
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
-use procession_primitives::{Family, monotonic_micros};
+use procession_primitives::{Family, monotonic_micros, monotonic_nanos};
 
 use crate::shared::WorkerLine;
 
@@ -24,6 +27,9 @@ const NONE: u64 = 0;
 const RUNNING: u64 = 1;
 const CONDEMNED: u64 = 2;
 const ONE: u64 = 4;
+
+/// When a worker was ready that may not be any more.
+const TOO_LATE: u64 = u64::MAX;
 
 /// When an item was begun whose clock is stopped: its time is never up.
 const PAUSED: u64 = u64::MAX;
@@ -79,6 +85,32 @@ impl WorkerLine {
         loop {
             family.park(&never, 0, family.news(), None);
         }
+    }
+
+    /// Says that the worker has reached its loop. Does not return if that took too long.
+    pub(crate) fn be_ready(&self) {
+        let now = monotonic_nanos();
+        // Relaxed: what counts is who was first.
+        let ready = self
+            .ready
+            .compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        if ready.is_err() {
+            self.await_end();
+        }
+    }
+
+    /// Condemns a worker that is not ready. False if it is.
+    pub(crate) fn condemn_start(&self) -> bool {
+        // Relaxed: as above.
+        self.ready
+            .compare_exchange(0, TOO_LATE, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// When the worker has reached its loop, in nanoseconds of the monotonic clock.
+    pub(crate) fn ready_at(&self) -> Option<u64> {
+        let ready = self.ready.load(Ordering::Relaxed);
+        (ready != 0 && ready != TOO_LATE).then_some(ready)
     }
 
     /// Stops the clock of the item in hand, or lets it go on: for what is not the item's fault.

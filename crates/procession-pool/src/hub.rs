@@ -34,6 +34,9 @@ use crate::shared::{CELLS, RINGS};
 pub(crate) trait Job: Send + Sync {
     fn terms(&self) -> &Terms;
 
+    /// Marks it as not wanted any more: what has no cell gets none.
+    fn stop(&self);
+
     /// Whether nobody wants its outcome any more.
     fn is_stopped(&self) -> bool;
 
@@ -499,8 +502,11 @@ impl Inner {
         let is_it = |other: &Arc<dyn Job>| std::ptr::addr_eq(Arc::as_ptr(other), job);
         let mut any = false;
         let cells = match job.cell() {
-            // Still without a cell, or about to be tried again.
-            Some(None) => return true,
+            // Still without a cell, or about to be tried again. Under the lock, as it is given one.
+            Some(None) => {
+                job.stop();
+                return true;
+            }
             Some(Some(index)) => index..index + 1,
             None => {
                 let waiting = state.backlog.iter().flatten().chain(&state.delayed);

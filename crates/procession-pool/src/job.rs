@@ -20,9 +20,6 @@ use crate::retry::{Retries, Verdict};
 pub(crate) trait Handled<T>: Job {
     fn promise(&self) -> &Promise<T>;
 
-    /// Marks it as not wanted any more.
-    fn stop(&self);
-
     /// Makes its outcome that it was cancelled, unless it has one. Whether it did.
     fn cancel(&self, pool: &Inner) -> bool;
 }
@@ -140,6 +137,10 @@ where
         &self.terms
     }
 
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
     fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
@@ -239,10 +240,6 @@ where
 {
     fn promise(&self) -> &Promise<T> {
         &self.promise
-    }
-
-    fn stop(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
     }
 
     fn cancel(&self, pool: &Inner) -> bool {

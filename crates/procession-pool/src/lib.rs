@@ -28,6 +28,7 @@
 //! | outcomes as they are needed, in bounded memory | [`imap`](View::imap), [`imap_unordered`](View::imap_unordered) |
 //! | one item | [`apply`](View::apply) |
 //! | later | [`apply_async`](View::apply_async), [`map_async`](View::map_async), [`starmap_async`](View::starmap_async): [`AsyncResult`] |
+//! | a large value in many items, sent once | [`Sealed`] |
 //! | shared arrays and slices, in place | [`map_chunks`](View::map_chunks), [`for_each_chunk`](View::for_each_chunk) |
 //! | every worker once | [`broadcast`](Pool::broadcast) |
 //!
@@ -105,6 +106,7 @@ mod record;
 mod retry;
 mod roster;
 mod run;
+mod sealed;
 mod settle;
 mod shared;
 mod stats;
@@ -130,6 +132,7 @@ pub use procession_primitives::{
     Death, Error, InterruptSignal, Panic, PanicLocation, Phase, Result, cpu_count, init,
 };
 pub use run::Initialized;
+pub use sealed::Sealed;
 pub use stats::{Histogram, PoolStats, WorkerStats};
 pub use view::View;
 pub use worker::InitFailure;

@@ -32,6 +32,7 @@ fn call<T>(callback: Callback<T>, outcome: &Result<T, TaskError>) {
 pub(crate) struct Promise<T> {
     state: Mutex<State<T>>,
     done: AtomicBool,
+    cancelled: AtomicBool,
 }
 
 struct State<T> {
@@ -55,6 +56,7 @@ impl<T> Default for Promise<T> {
         Promise {
             state: Mutex::new(state),
             done: AtomicBool::new(false),
+            cancelled: AtomicBool::new(false),
         }
     }
 }
@@ -81,6 +83,8 @@ impl<T> Promise<T> {
         if std::mem::replace(&mut state.claimed, true) {
             return false;
         }
+        let cancelled = matches!(outcome, Err(TaskError::Cancelled));
+        self.cancelled.store(cancelled, Ordering::Relaxed);
         loop {
             let callbacks = std::mem::take(&mut state.callbacks);
             if callbacks.is_empty() {
@@ -122,8 +126,9 @@ impl<T> Promise<T> {
         state.outcome.as_ref().map(Result::is_ok)
     }
 
-    pub(crate) fn is_cancelled(&self) -> bool {
-        matches!(self.lock().outcome, Some(Err(TaskError::Cancelled)))
+    /// Whether the outcome is that it was cancelled, also after it was handed out.
+    pub(crate) fn was_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
     }
 
     /// Has `waiter` bumped when it is done, until [`forget`](Self::forget).

@@ -127,8 +127,10 @@ impl State {
     /// Whether more tasks wait than workers are idle, or about to come.
     pub(crate) fn are_too_few(&self, shared: &Shared) -> bool {
         let ready = |index| {
-            let line = shared.worker(index);
-            line.is_some_and(|line| line.ready.load(Ordering::Relaxed) != 0)
+            shared
+                .worker(index)
+                .and_then(WorkerLine::ready_at)
+                .is_some()
         };
         let slots = (0..).zip(&self.slots);
         let starting = slots.filter(|(index, slot)| slot.process.is_some() && !ready(*index));
@@ -205,11 +207,11 @@ impl State {
                 continue;
             }
             if let Some(limit) = config.start_timeout
-                && line.ready.load(Ordering::Relaxed) == 0
+                && line.ready_at().is_none()
             {
                 let spent = monotonic_nanos().saturating_sub(slot.started_at);
                 let left = limit.saturating_sub(Duration::from_nanos(spent));
-                if left.is_zero() {
+                if left.is_zero() && line.condemn_start() {
                     slot.execute(Verdict::TimedOut(limit.as_micros() as u64));
                 } else {
                     sooner(now + (left.as_micros() as u64).max(1));
@@ -252,7 +254,7 @@ impl State {
         let pid = process.pid();
         let verdict = slot.verdict.take();
         let line = shared.worker(index);
-        let ready = line.is_some_and(|line| line.ready.load(Ordering::Relaxed) != 0);
+        let ready = line.and_then(WorkerLine::ready_at).is_some();
         let mut death = Death::new(pid, status, Phase::Idle);
         if let Some(tail) = slot.output.take().and_then(|output| output.tail()) {
             death = death.with_output(tail);

@@ -60,7 +60,7 @@ pub(crate) struct WorkerLine {
     pub(crate) items: AtomicU64,
     /// Nanoseconds that it has worked in this life.
     pub(crate) busy: AtomicU64,
-    /// When it has reached its loop, on the monotonic clock; 0 before.
+    /// When it has reached its loop, on the monotonic clock; 0 before. See `guard.rs`.
     pub(crate) ready: AtomicU64,
     /// Changes when the worker is called while it sleeps.
     pub(crate) call: AtomicU32,

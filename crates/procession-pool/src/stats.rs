@@ -188,11 +188,10 @@ impl Inner {
         let line = self.shared.worker(look.index)?;
         let now = monotonic_nanos();
         let started = look.started_at;
-        let ready = line.ready.load(Ordering::Relaxed);
         let since = |at: u64| Duration::from_nanos(now.saturating_sub(at));
-        let start_up = match ready {
-            0 => since(started),
-            ready => Duration::from_nanos(ready.saturating_sub(started)),
+        let start_up = match line.ready_at() {
+            None => since(started),
+            Some(ready) => Duration::from_nanos(ready.saturating_sub(started)),
         };
         let current = line.current.load(Ordering::Relaxed).checked_sub(1);
         let cell = current.and_then(|index| self.shared.cell(index));

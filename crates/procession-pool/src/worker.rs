@@ -99,7 +99,7 @@ pub(crate) fn work(#[allow(unused_mut, reason = "by feature")] mut orders: Order
         {
             return Leave::NotInitialized(failure);
         }
-        line.ready.store(monotonic_nanos(), Ordering::Relaxed);
+        line.be_ready();
         let mut worker = Worker {
             shared,
             line,

@@ -53,8 +53,8 @@ pub use procession_sync::*;
 pub use procession_pool::{
     Args, AsyncResult, CurrentTask, Elapsed, Elements, Event as PoolEvent, Histogram, Imap,
     Indexed, InitFailure, Initialized, InterruptGuard, MAX_DEPTH, MAX_WORKERS, Output, Pool,
-    PoolBuilder, PoolError, PoolStats, Priority, TaskError, View, WorkerStats, current_task,
-    handle_interrupts, handle_signals, python_chunksize, worker_index,
+    PoolBuilder, PoolError, PoolStats, Priority, Sealed, TaskError, View, WorkerStats,
+    current_task, handle_interrupts, handle_signals, python_chunksize, worker_index,
 };
 
 #[cfg(doctest)]
