@@ -540,9 +540,9 @@ fn fail_fast() {
         }
     }
     check_usable(&pool);
-    // The worker that failed may have begun another one before that was known.
+    // Workers may have begun others before it was known.
     let ran = ledger::get(begun);
-    assert!((3..=4).contains(&ran), "{ran} were begun");
+    assert!((3..12).contains(&ran), "{ran} were begun");
 }
 
 fn many_at_once() {

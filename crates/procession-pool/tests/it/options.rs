@@ -376,9 +376,9 @@ fn failing((begun, n): (u32, u32)) {
 
 #[track_caller]
 fn check_begun(begun: u32) {
-    // The worker that failed may have begun another one before that was known.
+    // Workers may have begun others before it was known.
     let ran = ledger::get(begun);
-    assert!((3..=4).contains(&ran), "{ran} were begun");
+    assert!((3..12).contains(&ran), "{ran} were begun");
 }
 
 /// F106.

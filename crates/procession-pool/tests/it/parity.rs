@@ -430,6 +430,7 @@ fn l22_lifetime_of_workers() {
     let found = view.map(square, 0..100).unwrap();
     assert!(found.into_iter().eq((0..100).map(square)));
     procession_testkit::eventually("all workers are there, and new", || {
+        view.map(square, 0..100).unwrap();
         let pids = pool.worker_pids();
         if pids.len() == 3 && !pids.iter().any(|pid| first.contains(pid)) {
             Ok(())
