@@ -140,8 +140,8 @@ impl PoolBuilder {
         self
     }
 
-    /// How long a worker may take to start, its initialiser included, before it is killed and
-    /// another one started. Unless set, an initialiser may take for ever.
+    /// How long a worker may take to start, its initialiser included, and to leave, its finaliser
+    /// included, before it is killed and another one started. Unless set, both may take for ever.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.config.start_timeout = Some(timeout);
         self

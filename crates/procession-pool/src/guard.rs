@@ -6,7 +6,7 @@
 //! | state | meaning | who leaves this state |
 //! |---|---|---|
 //! | `NONE` | no guarded item in hand | the worker, beginning one: `RUNNING` of the next count |
-//! | `RUNNING` | item in hand, without an outcome | the worker, by CAS, to commit one: `NONE`; the program, by CAS: `CONDEMNED` |
+//! | `RUNNING` | item in hand, without an outcome; or with one, in the next count, while its value is dropped | the worker, by CAS, to commit one or to end: `NONE`; the program, by CAS: `CONDEMNED` |
 //! | `CONDEMNED` | the program kills this worker | the program, which settles the worker: `NONE` |
 //!
 //! The word that says when a worker was ready is guarded in the same way, for a start that takes too
@@ -47,6 +47,8 @@ pub(crate) struct InHand {
 impl WorkerLine {
     /// Begins a guarded item. False if its task is stopped: the item is to be left alone.
     pub(crate) fn guard(&self, stop: &AtomicU32) -> bool {
+        // What is left of the item before.
+        self.unguard();
         let count = self.guard.load(Ordering::Relaxed) & !STATE;
         self.begun_at.store(monotonic_micros(), Ordering::Relaxed);
         // Release: whoever sees the item sees when it was begun.
@@ -74,6 +76,13 @@ impl WorkerLine {
         if !mine && self.guard.load(Ordering::Relaxed) & STATE == CONDEMNED {
             self.await_end();
         }
+    }
+
+    /// Goes on with the guard after the outcome was committed: dropping the value may take for ever.
+    pub(crate) fn guard_rest(&self) {
+        let count = self.guard.load(Ordering::Relaxed) & !STATE;
+        // Release: whoever condemns the worker now sees what it has committed.
+        self.guard.store(count + ONE + RUNNING, Ordering::Release);
     }
 
     #[cold]
@@ -161,6 +170,7 @@ impl WorkerLine {
         self.guard.store(count | NONE, Ordering::Relaxed);
         self.current.store(0, Ordering::Relaxed);
         self.ready.store(0, Ordering::Relaxed);
+        self.leaving_at.store(0, Ordering::Relaxed);
         self.items.store(0, Ordering::Relaxed);
         self.busy.store(0, Ordering::Relaxed);
     }

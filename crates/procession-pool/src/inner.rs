@@ -289,23 +289,26 @@ impl Inner {
         let family = self.shared.family;
         // The end of a worker is news; a cell that comes back changes the word.
         let freed = &self.shared.header().freed.0;
-        let done = family.wait_for(freed, deadline, || {
+        loop {
+            let news = family.news();
             // Acquire: pairs with the Release of `give_back`.
             let seen = freed.load(Ordering::Acquire);
-            self.attend(family.news());
+            let attend = self.attend(news);
             self.sweep();
             // Acquire: pairs with the drop of `Active`.
             let idle = self.active.load(Ordering::Acquire) == 0 && !settle::has_work(&self.shared);
             if idle {
                 self.crew.close();
+                if self.crew.is_gone() {
+                    return true;
+                }
             }
-            if idle && self.crew.is_gone() {
-                Ok(())
-            } else {
-                Err(seen)
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return false;
             }
-        });
-        done.is_some()
+            let until = [deadline, attend].into_iter().flatten().min();
+            family.park(freed, seen, news, until);
+        }
     }
 
     /// Whether this thread can wait for the pool's end.

@@ -206,17 +206,27 @@ impl State {
             if slot.process.is_none() || slot.verdict.is_some() {
                 continue;
             }
-            if let Some(limit) = config.start_timeout
-                && line.ready_at().is_none()
-            {
-                let spent = monotonic_nanos().saturating_sub(slot.started_at);
-                let left = limit.saturating_sub(Duration::from_nanos(spent));
-                if left.is_zero() && line.condemn_start() {
-                    slot.execute(Verdict::TimedOut(limit.as_micros() as u64));
-                } else {
-                    sooner(now + (left.as_micros() as u64).max(1));
+            if let Some(limit) = config.start_timeout {
+                let since = match (line.ready_at(), line.leaving_at.load(Ordering::Relaxed)) {
+                    (None, _) => Some(slot.started_at),
+                    (Some(_), 0) => None,
+                    (Some(_), left) => Some(left),
+                };
+                if let Some(since) = since {
+                    let spent = Duration::from_nanos(monotonic_nanos().saturating_sub(since));
+                    let left = limit.saturating_sub(spent);
+                    let is_start = line.ready_at().is_none();
+                    if left.is_zero() && (!is_start || line.condemn_start()) {
+                        slot.execute(Verdict::TimedOut(limit.as_micros() as u64));
+                    } else {
+                        sooner(now + (left.as_micros() as u64).max(1));
+                    }
+                    continue;
                 }
-                continue;
+                if config.finalizer.is_some() {
+                    // It may be about to leave.
+                    sooner(now + (limit.as_micros() as u64).max(1));
+                }
             }
             let Some(item) = line.in_hand() else {
                 continue;

@@ -62,6 +62,8 @@ pub(crate) struct WorkerLine {
     pub(crate) busy: AtomicU64,
     /// When it has reached its loop, on the monotonic clock; 0 before. See `guard.rs`.
     pub(crate) ready: AtomicU64,
+    /// When it has left its loop, 0 before.
+    pub(crate) leaving_at: AtomicU64,
     /// Changes when the worker is called while it sleeps.
     pub(crate) call: AtomicU32,
     /// A task for this worker alone: its cell + 1.

@@ -100,6 +100,13 @@ impl Task<'_> {
         unsafe { self.shared.context(self.cell) }.unwrap_or_default()
     }
 
+    /// Says that nothing of it is in hand any more.
+    pub(crate) fn end(&self) {
+        if let Some(line) = self.guard {
+            line.unguard();
+        }
+    }
+
     /// Items that have a record.
     pub(crate) fn done(&self) -> u32 {
         self.item
@@ -223,6 +230,9 @@ impl Task<'_> {
         self.cell
             .output_len
             .store(self.output.len as u64, Ordering::Release);
+        if let Some(line) = self.guard {
+            line.guard_rest();
+        }
         self.record = None;
         self.item += 1;
         self.left = self.left.wrapping_sub(1);

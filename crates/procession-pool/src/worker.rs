@@ -221,6 +221,7 @@ impl Worker {
             Ok((trampoline, functions)) => trampoline(functions, &mut task, &mut self.states),
             Err(why) => task.fail_all(&why),
         }
+        task.end();
         let items = u64::from(task.done() - before);
         if task.was_last() {
             self.left = 0;
@@ -244,6 +245,9 @@ impl Worker {
     }
 
     fn finalize(&mut self) {
+        self.line
+            .leaving_at
+            .store(monotonic_nanos(), Ordering::Relaxed);
         if let Some(hook) = self.orders.finalizer {
             // Nobody waits for what it says.
             let _ = catch(|| run_hook(hook, &[]));
