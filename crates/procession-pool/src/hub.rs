@@ -27,8 +27,8 @@ use crate::cell::Kind;
 use crate::filling::{Filling, Prepared, Terms};
 use crate::inner::Inner;
 use crate::mailbox::{self, HUB, SLEEPING, UNATTENDED};
-use crate::map::RESERVE;
 use crate::shared::{CELLS, RINGS};
+use crate::stream::RESERVE;
 
 /// What gets the outcomes of some tasks.
 pub(crate) trait Job: Send + Sync {

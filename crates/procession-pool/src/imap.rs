@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 
 use crate::TaskError;
 use crate::collect::Receive;
-use crate::map::{Job, Map};
+use crate::map::Job;
+use crate::stream::Map;
 
 /// The outcomes of a call, one per item: from [`imap`](crate::View::imap) in the order of the items,
 /// from [`imap_unordered`](crate::View::imap_unordered) in that in which they finish.

@@ -110,6 +110,7 @@ mod sealed;
 mod settle;
 mod shared;
 mod stats;
+mod stream;
 mod submit;
 mod task;
 mod trace;

@@ -11,9 +11,10 @@ use crate::async_result::AsyncResult;
 use crate::filling::{Filling, Prepared};
 use crate::hub::{Job as _, Waiting};
 use crate::job::{Gather, Plan};
-use crate::map::{Job, RESERVE};
+use crate::map::Job;
 use crate::record::{self, HEADER, Tag};
 use crate::retry::Retries;
+use crate::stream::RESERVE;
 use crate::{PoolError, TaskError, python_chunksize};
 
 /// Encoded bytes at which a chunk is full.

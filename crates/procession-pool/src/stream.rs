@@ -1,0 +1,464 @@
+//! The stream of one call: chunks into the pool, outcomes back, driven by whoever waits for them.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use procession_primitives::{Block, EncodeError, Panic, boarding, catch, encode_unguarded};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::TaskError;
+use crate::call::{Call, Collected};
+use crate::chunk::Chunks;
+use crate::collect::Receive;
+use crate::filling::{Filling, Prepared, Terms};
+use crate::inner::Inner;
+use crate::map::Job;
+use crate::outcome::outcomes;
+use crate::progress::Bar;
+use crate::retry::{Retries, Verdict};
+
+/// Most tasks of one call that are with the workers at once.
+const WINDOW_TASKS: usize = 512;
+/// Cells that calls which have tasks with the workers leave to those that have none: iterators
+/// that use the pool wait for a cell while their own call cannot give any back.
+pub(crate) const RESERVE: usize = 512;
+/// Most empty cells that a call keeps for its next chunks.
+const SPARE: usize = 16;
+/// Most encoded bytes of one call that are with the workers at once, unless one item alone is
+/// larger.
+const WINDOW_BYTES: u64 = 64 << 20;
+
+/// A call under way.
+pub(crate) struct Map<I: Iterator> {
+    pool: Arc<Inner>,
+    terms: Terms,
+    /// `None` only while it ends.
+    call: Option<Call>,
+    items: I,
+    /// Number of the next item.
+    pub(crate) next: u64,
+    exhausted: bool,
+    /// What the iterator of the items threw.
+    pub(crate) panicked: Option<Box<dyn Any + Send>>,
+    /// Encoded bytes that are with the workers.
+    in_flight: u64,
+    /// Encoded length of the last chunk.
+    expected: usize,
+    chunks: Chunks,
+    retries: Retries,
+    again: VecDeque<Again>,
+    /// Empty cells for the next chunks.
+    spare: Vec<u32>,
+    /// Items that may be taken from the iterator for now.
+    pub(crate) allowance: u64,
+    /// Encoded bytes of a value, as of the last chunk.
+    value_bytes: u64,
+    fail_fast: bool,
+    /// An item has failed: the others are not wanted any more.
+    failed: bool,
+    /// They are not wanted since the program comes to an end.
+    interrupted: bool,
+    /// Shows how far the call is.
+    bar: Option<Bar>,
+    /// Freed after the call's tasks.
+    _context: Option<(Block, usize)>,
+}
+
+/// An item that is tried again.
+struct Again {
+    item: u64,
+    prepared: Prepared,
+    attempt: u32,
+    due: Option<Instant>,
+}
+
+/// What was being done when a panic came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    Iterating,
+    Encoding,
+}
+
+impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
+    /// `items` is called only if nothing can go wrong any more.
+    pub(crate) fn open(
+        job: Job<'_>,
+        items: impl FnOnce() -> Option<I>,
+    ) -> Result<Map<I>, TaskError> {
+        let (pool, options) = (Arc::clone(job.pool), job.options);
+        let chunks = Chunks::new(options.chunksize, pool.workers());
+        let retries = Retries::new(options);
+        let fail_fast = options.fail_fast;
+        #[cfg(feature = "progress")]
+        let shown = options.progress;
+        let (terms, context) = job.open()?;
+        let mailbox = pool.take_cell()?;
+        let Some(items) = items() else {
+            pool.give_back(mailbox);
+            return Err(TaskError::Closed);
+        };
+        let call = Call::new(&pool, mailbox, &terms);
+        #[cfg(feature = "progress")]
+        let bar = shown.then(|| Bar::start(items.size_hint(), pool.crew.restarts()));
+        #[cfg(not(feature = "progress"))]
+        let bar = None;
+        Ok(Map {
+            pool,
+            terms,
+            call: Some(call),
+            items,
+            next: 0,
+            exhausted: false,
+            panicked: None,
+            in_flight: 0,
+            expected: 0,
+            chunks,
+            retries,
+            again: VecDeque::new(),
+            spare: Vec::new(),
+            allowance: u64::MAX,
+            value_bytes: 0,
+            fail_fast,
+            failed: false,
+            interrupted: false,
+            bar,
+            _context: context,
+        })
+    }
+
+    fn outstanding(&self) -> usize {
+        self.call.as_ref().map_or(0, |call| call.outstanding)
+    }
+
+    /// Whether every item has been handed over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.exhausted && self.outstanding() == 0 && self.again.is_empty()
+    }
+
+    /// Whether the items that are left are not wanted any more, since one has failed.
+    pub(crate) fn failed(&self) -> bool {
+        self.failed
+    }
+
+    pub(crate) fn items(&mut self) -> &mut I {
+        &mut self.items
+    }
+
+    /// Whether items wait to be tried again.
+    pub(crate) fn has_again(&self) -> bool {
+        !self.again.is_empty()
+    }
+
+    /// How many items are still to come, as far as their iterator knows.
+    pub(crate) fn to_come(&self) -> (usize, Option<usize>) {
+        match self.exhausted {
+            true => (0, Some(0)),
+            false => self.items.size_hint(),
+        }
+    }
+
+    /// Hands over what is finished; waits until something is, at most until `deadline`.
+    pub(crate) fn collect_some<R: DeserializeOwned>(
+        &mut self,
+        deadline: Option<Instant>,
+        receive: &mut impl Receive<R>,
+    ) -> Result<bool, TaskError> {
+        let due = self.again.iter().filter_map(|again| again.due).min();
+        let until = [deadline, due].into_iter().flatten().min();
+        let Some(call) = &mut self.call else {
+            return Ok(false);
+        };
+        if call.outstanding == 0 {
+            // Only items that are to be tried later.
+            let now = Instant::now();
+            if let Some(until) = until.filter(|until| *until > now) {
+                self.pool.rest(until);
+            }
+            return Ok(false);
+        }
+        let Some(index) = call.next(&self.pool, Duration::ZERO, until)? else {
+            return Ok(false);
+        };
+        self.collect(index, receive);
+        // Whatever else is there by now, before feeding: it makes room.
+        self.collect_ready(receive);
+        Ok(true)
+    }
+
+    fn collect_ready<R: DeserializeOwned>(&mut self, receive: &mut impl Receive<R>) {
+        while let Some(index) = self
+            .call
+            .as_mut()
+            .and_then(|call| call.try_next(&self.pool))
+        {
+            self.collect(index, receive);
+        }
+    }
+
+    /// Submits chunks as long as there are items and the window has room.
+    pub(crate) fn feed<R: DeserializeOwned>(
+        &mut self,
+        receive: &mut impl Receive<R>,
+    ) -> Result<(), TaskError> {
+        if self.pool.is_interrupted() && !self.exhausted {
+            (self.exhausted, self.failed, self.interrupted) = (true, true, true);
+            self.again.clear();
+        }
+        if !self.again.is_empty() {
+            self.feed_again()?;
+        }
+        while !self.exhausted && self.has_room() {
+            let Some(index) = self.take_cell()? else {
+                return Ok(());
+            };
+            self.fill(index, receive);
+            // Outcomes that wait hold memory: take them between two chunks.
+            self.collect_ready(receive);
+        }
+        Ok(())
+    }
+
+    /// How many items it makes sense to have under way or waiting to be handed on, where whoever
+    /// gets the outcomes is slower than the workers.
+    pub(crate) fn buffer(&self) -> u64 {
+        let chunks = 8 * self.pool.workers().max(2) as u64;
+        let items = chunks * self.chunks.largest();
+        let bytes = self.value_bytes + self.expected as u64 / self.chunks.largest().max(1);
+        items.min(WINDOW_BYTES / bytes.max(1)).max(chunks)
+    }
+
+    /// Items of a chunk, as things are.
+    pub(crate) fn chunk(&self) -> u64 {
+        self.chunks.largest()
+    }
+
+    fn has_room(&self) -> bool {
+        let outstanding = self.outstanding();
+        self.allowance > 0
+            && outstanding < self.chunks.window(WINDOW_TASKS)
+            && (outstanding == 0 || self.in_flight < WINDOW_BYTES)
+    }
+
+    /// A cell for a task; `None` if the call's own tasks have to give one back first.
+    fn take_cell(&mut self) -> Result<Option<u32>, TaskError> {
+        if let Some(index) = self.spare.pop() {
+            return Ok(Some(index));
+        }
+        let outstanding = self.outstanding();
+        let reserve = if outstanding > 0 { RESERVE } else { 0 };
+        match self.pool.try_take_cell(reserve) {
+            None if outstanding == 0 => self.pool.take_cell().map(Some),
+            taken => Ok(taken),
+        }
+    }
+
+    /// Submits items that are to be tried again, when it is time.
+    #[cold]
+    fn feed_again(&mut self) -> Result<(), TaskError> {
+        let now = Instant::now();
+        for _ in 0..self.again.len() {
+            let Some(again) = self.again.pop_front() else {
+                break;
+            };
+            if again.due.is_some_and(|due| due > now) {
+                self.again.push_back(again);
+                continue;
+            }
+            let Some(index) = self.take_cell()? else {
+                self.again.push_front(again);
+                break;
+            };
+            let Some(mut filling) = Filling::new(&self.pool, index, 0) else {
+                break;
+            };
+            let len = again.prepared.len() as u64;
+            if filling.take(again.prepared).is_err() {
+                drop(filling);
+                self.pool.give_back(index);
+                return Err(TaskError::Protocol);
+            }
+            // Before all others: it has waited once.
+            let terms = self.terms.in_ring(0);
+            let index = filling.finish(&terms, again.item, again.attempt);
+            self.in_flight += len;
+            if let Some(call) = &mut self.call {
+                call.submit(&self.pool, index);
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills cell `index` with the next chunk and submits it.
+    fn fill<R: DeserializeOwned>(&mut self, index: u32, receive: &mut impl Receive<R>) {
+        let Some(mut filling) = Filling::new(&self.pool, index, self.expected) else {
+            return;
+        };
+        let first = self.next;
+        let size = self.chunks.next_size(self.items.size_hint().0);
+        let size = u64::from(size).min(self.allowance) as u32;
+        let limit = self.chunks.byte_limit();
+        let mut doing = Doing::Iterating;
+        let mut start = 0;
+        let mut refused = None;
+        let (filled, passengers) = boarding(|| {
+            panic::catch_unwind(AssertUnwindSafe(|| {
+                while filling.items() < size && filling.len() < limit {
+                    doing = Doing::Iterating;
+                    let Some(item) = self.items.next() else {
+                        self.exhausted = true;
+                        return;
+                    };
+                    self.next += 1;
+                    start = filling.len();
+                    doing = Doing::Encoding;
+                    let added = filling.add(|sink| encode_unguarded(&item, sink));
+                    doing = Doing::Iterating;
+                    if let Err(error) = added {
+                        refused = Some(error);
+                        return;
+                    }
+                }
+            }))
+        });
+        let panicked = match filled {
+            Ok(()) => None,
+            Err(payload) if doing == Doing::Encoding => {
+                filling.cut(start);
+                refused = Some(EncodeError::Panicked(Box::new(Panic::from_payload(
+                    &*payload,
+                ))));
+                // The drop of what the user threw may panic again.
+                let _ = catch(|| drop(payload));
+                None
+            }
+            Err(payload) => Some(payload),
+        };
+        let lost = (!passengers.is_empty())
+            .then(|| filling.carry(&passengers).err())
+            .flatten();
+        if let Some(error) = lost {
+            // No memory to note what the items hold on to.
+            receive.begin(first);
+            for _ in 0..filling.items() {
+                receive.push(Err(TaskError::ItemEncode(Box::new(error.clone()))));
+            }
+            receive.end();
+            drop(filling);
+            self.pool.give_back(index);
+        } else if filling.items() == 0 {
+            drop(filling);
+            self.pool.give_back(index);
+        } else {
+            self.in_flight += filling.len() as u64;
+            self.allowance -= u64::from(filling.items());
+            self.expected = filling.len();
+            let index = filling.finish(&self.terms, first, 0);
+            if let Some(call) = &mut self.call {
+                call.submit(&self.pool, index);
+            }
+        }
+        if let Some(payload) = panicked {
+            self.exhausted = true;
+            self.panicked = Some(payload);
+        }
+        if let Some(error) = refused {
+            receive.begin(self.next - 1);
+            receive.push(Err(TaskError::ItemEncode(Box::new(error))));
+            receive.end();
+        }
+    }
+
+    fn collect<R: DeserializeOwned>(&mut self, index: u32, receive: &mut impl Receive<R>) {
+        let Some(collected) = Collected::read(&self.pool, index) else {
+            return;
+        };
+        self.in_flight = self.in_flight.saturating_sub(collected.input_len);
+        self.chunks.learn(collected.items, collected.nanos);
+        self.value_bytes = collected.output.len() as u64 / u64::from(collected.items.max(1));
+        if self.retries.any() || self.fail_fast || self.bar.is_some() {
+            self.sift(&collected, receive);
+        } else {
+            receive.begin(collected.first);
+            outcomes(&collected, &mut |_, outcome| receive.push(outcome));
+            receive.end();
+        }
+        if self.exhausted || self.spare.len() >= SPARE {
+            self.pool.recycle(index);
+        } else {
+            self.pool.empty(index);
+            self.spare.push(index);
+        }
+        if self.failed && !self.interrupted {
+            self.stop();
+        }
+    }
+
+    /// Hands over outcomes, but for those of items that are tried again.
+    fn sift<R: DeserializeOwned>(&mut self, collected: &Collected, receive: &mut impl Receive<R>) {
+        let (pool, retries, queue) = (&self.pool, &mut self.retries, &mut self.again);
+        let (fail_fast, failed) = (self.fail_fast, &mut self.failed);
+        let (mut failures, mut retried) = (0, 0);
+        receive.begin(collected.first);
+        outcomes(collected, &mut |item, outcome| {
+            let error = match outcome {
+                Ok(value) => return receive.push(Ok(value)),
+                Err(error) => error,
+            };
+            let error = match retries.judge(item, error) {
+                Verdict::Again { attempt, due } if !*failed => {
+                    let at = (item - collected.first) as u32;
+                    if let Some(prepared) = Prepared::again(pool, collected.index, at) {
+                        queue.push_back(Again {
+                            item,
+                            prepared,
+                            attempt,
+                            due,
+                        });
+                        pool.retried(item, attempt);
+                        retried += 1;
+                        receive.end();
+                        receive.begin(item + 1);
+                        return;
+                    }
+                    TaskError::Protocol
+                }
+                Verdict::Again { .. } => TaskError::Cancelled,
+                Verdict::Final(error) => error,
+            };
+            *failed |= fail_fast;
+            failures += 1;
+            receive.push(Err(error));
+        });
+        receive.end();
+        if let Some(bar) = &mut self.bar {
+            let done = u64::from(collected.items) - retried;
+            bar.add(done, failures, self.pool.crew.restarts());
+        }
+    }
+
+    /// Ends what is under way: nobody wants it any more.
+    #[cold]
+    fn stop(&mut self) {
+        self.exhausted = true;
+        self.again.clear();
+        if let Some(call) = &mut self.call {
+            call.cancel(&self.pool);
+            call.stop(&self.pool);
+        }
+    }
+}
+
+impl<I: Iterator> Drop for Map<I> {
+    fn drop(&mut self) {
+        for index in self.spare.drain(..) {
+            self.pool.give_back(index);
+        }
+        if let Some(call) = self.call.take() {
+            call.end(&self.pool);
+        }
+    }
+}
