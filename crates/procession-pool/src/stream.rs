@@ -61,7 +61,7 @@ pub(crate) struct Map<I: Iterator> {
     /// An item has failed: the others are not wanted any more.
     failed: bool,
     /// They are not wanted since the program comes to an end.
-    interrupted: bool,
+    pub(crate) interrupted: bool,
     /// Shows how far the call is.
     bar: Option<Bar>,
     /// Freed after the call's tasks.
