@@ -18,7 +18,7 @@ pub enum Event {
         worker: usize,
         /// Its process id.
         pid: u32,
-        /// Whether it takes the place of another one.
+        /// Whether it takes the place of one that has died or was killed.
         restart: bool,
     },
     /// A worker has died, of its own or of somebody's signal.

@@ -16,7 +16,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use procession_primitives::{News, wake};
@@ -84,15 +84,15 @@ pub(crate) struct Hub {
     state: Mutex<State>,
     /// Jobs without an outcome.
     jobs: AtomicUsize,
-    keeper: Mutex<Option<JoinHandle<()>>>,
-    is_kept: AtomicBool,
-    ending: AtomicBool,
+    pub(crate) keeper: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) is_kept: AtomicBool,
+    pub(crate) ending: AtomicBool,
     /// No cell was free, and none of ours will be given back.
     starved: AtomicBool,
 }
 
 #[derive(Default)]
-struct State {
+pub(crate) struct State {
     /// Jobs of the tasks that have a cell, by its index.
     tasks: Vec<Option<Arc<dyn Job>>>,
     in_cells: usize,
@@ -100,7 +100,7 @@ struct State {
     /// Tasks without a cell, by ring.
     backlog: [VecDeque<Waiting>; RINGS],
     delayed: Vec<Waiting>,
-    has_sleeper: bool,
+    pub(crate) has_sleeper: bool,
     followers: Vec<Arc<Waiter>>,
 }
 
@@ -133,7 +133,7 @@ impl State {
 }
 
 impl Hub {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -235,7 +235,7 @@ impl Inner {
 
     /// Does what there is to do: settles the dead, ends what takes too long, hands finished tasks
     /// to their jobs, submits more. Until when to look again.
-    fn turn(self: &Arc<Self>, news: News) -> Option<Instant> {
+    pub(crate) fn turn(self: &Arc<Self>, news: News) -> Option<Instant> {
         let deadline = self.attend(news);
         self.sweep();
         let mut delivered = self.deliver();
@@ -360,7 +360,7 @@ impl Inner {
     }
 
     /// Puts `word` into the empty inbox. False if there is something in it.
-    fn say(&self, word: u32) -> bool {
+    pub(crate) fn say(&self, word: u32) -> bool {
         let inbox = self.inbox();
         [0, UNATTENDED].into_iter().any(|empty| {
             // Relaxed: the word alone matters.
@@ -393,64 +393,10 @@ impl Inner {
         }
     }
 
-    fn call_keeper(&self) {
+    pub(crate) fn call_keeper(&self) {
         let keeper = &self.shared.header().keeper.0;
         keeper.fetch_add(1, Ordering::Relaxed);
         wake(keeper, 1);
-    }
-
-    /// Starts the keeper, unless there is one.
-    pub(crate) fn keep(self: &Arc<Self>) {
-        if self.hub.is_kept.load(Ordering::Relaxed) {
-            return;
-        }
-        let mut keeper = self
-            .hub
-            .keeper
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if keeper.is_none() && !self.hub.ending.load(Ordering::Relaxed) {
-            let pool = Arc::clone(self);
-            let name = "pool-keeper".to_owned();
-            let thread = thread::Builder::new().name(name).stack_size(KEEPER_STACK);
-            // Without it those who wait do all the work.
-            *keeper = thread.spawn(move || pool.watch()).ok();
-            self.hub.is_kept.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn watch(self: Arc<Self>) {
-        let keeper = &self.shared.header().keeper.0;
-        while !self.hub.ending.load(Ordering::Relaxed) {
-            let news = self.shared.family.news();
-            let seen = keeper.load(Ordering::Relaxed);
-            let next = self.turn(news);
-            let state = self.hub.lock();
-            // Where somebody sleeps on the inbox, it is that one who has to look.
-            let asleep = state.has_sleeper || self.say(UNATTENDED);
-            drop(state);
-            if asleep && !self.hub.ending.load(Ordering::Relaxed) {
-                self.shared.family.park(keeper, seen, news, next);
-            }
-        }
-    }
-
-    /// Ends the keeper. Not from one of its callbacks: then it ends after that.
-    pub(crate) fn stop_keeping(&self) {
-        self.hub.ending.store(true, Ordering::Relaxed);
-        self.call_keeper();
-        let mut keeper = self
-            .hub
-            .keeper
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(thread) = keeper.take()
-            && thread.thread().id() != thread::current().id()
-        {
-            drop(keeper);
-            // A panic in it was printed.
-            let _ = thread.join();
-        }
     }
 
     /// Waits until every job has its outcome.
@@ -509,11 +455,14 @@ impl Inner {
             }
             Some(Some(index)) => index..index + 1,
             None => {
+                job.stop();
                 let waiting = state.backlog.iter().flatten().chain(&state.delayed);
                 any = waiting.map(|task| &task.job).any(is_it);
                 0..state.tasks.len() as u32
             }
         };
+        let is_whole = job.cell().is_none();
+        let mut claimed = Vec::new();
         for index in cells {
             let Some(cell) = self.shared.cell(index) else {
                 break;
@@ -525,7 +474,16 @@ impl Inner {
                 state.remove(index);
                 self.recycle(index);
                 any = true;
-                continue;
+            } else if cell.state().kind == Kind::Claimed {
+                claimed.push((index, cell));
+            }
+        }
+        // After all that nobody has: a worker that takes a killed one's place finds none of them.
+        for (index, cell) in claimed {
+            if is_whole {
+                // What is not begun of a chunk is left alone.
+                cell.stop.store(1, Ordering::Relaxed);
+                any = true;
             }
             let now = cell.state();
             if running && now.kind == Kind::Claimed {
@@ -535,6 +493,3 @@ impl Inner {
         any
     }
 }
-
-/// Callbacks run on it.
-const KEEPER_STACK: usize = 1 << 20;

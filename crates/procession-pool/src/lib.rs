@@ -92,6 +92,7 @@ mod imap;
 mod inner;
 mod interrupt;
 mod job;
+mod keeper;
 #[cfg(any(feature = "log", feature = "tracing"))]
 mod logs;
 mod mailbox;
