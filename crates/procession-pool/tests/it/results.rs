@@ -18,26 +18,18 @@ use crate::support::agent::{self, Act, Bytes, Plan, Stage, work};
 use crate::support::usable::{check_usable, warm_up};
 
 pub(crate) fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = cases![results:
+    cases![results:
         first_of_many_pools, get_and_its_kin, handed_out_once, ready_and_successful,
         every_stage_every_way, cancel_queued, cancel_running, cancel_finished, kill_running,
         kill_queued_and_finished, kill_spares_the_others, cancel_one_and_kill_another,
-        cancel_many_handles, cancel_large_values,
+        cancel_many_items, kill_many_items, cancel_many_handles, cancel_large_values,
         cancel_before_a_retry, handles_are_dropped, await_one, await_many, await_in_many_threads,
         futures_are_dropped, polled_in_turn, polled_with_other_wakers, waits_in_many_threads,
         closed_pool, close_and_join, pool_dropped_while_handles_live, ten_thousand,
         more_than_there_are_cells, no_items, wrong_length, retries, timeouts, crash_limit,
         fail_fast, priorities, while_workers_die,
     ]
-    .into();
-    cases.extend(not_yet());
-    cases
-}
-
-/// What does not always hold yet: items of a stopped call are given to workers.
-fn not_yet() -> Vec<Case> {
-    let cases: Vec<Case> = cases![results: cancel_many_items, kill_many_items].into();
-    cases.into_iter().map(Case::ignored).collect()
+    .into()
 }
 
 /// Occupies the only worker until the second word is set.
