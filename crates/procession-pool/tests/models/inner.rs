@@ -1,0 +1,198 @@
+//! The part of `inner.rs` that calls and the hub stand on: as there, line by line, but for what is
+//! not modelled.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use primitives::News;
+
+use crate::call::{Call, Collected};
+use crate::cell::{CELL_STRIDE, Cell};
+use crate::crew::Crew;
+use crate::family::FAMILY;
+use crate::hub::Hub;
+use crate::mailbox::SLEEPING;
+use crate::memory::Arena;
+use crate::scene::{self, Mark};
+use crate::shared::{CLOSED, Header, Line, Place, RINGS, Shared, WorkerLine};
+use crate::stand_ins::builder::Config;
+use crate::{MemberId, wake};
+
+/// How many workers the modelled pool has room for.
+const ROOM: u32 = 64;
+
+/// Cells of the modelled pool.
+const CELLS: u32 = 4;
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) shared: Shared,
+    pub(crate) crew: Crew,
+    pub(crate) hub: Hub,
+    interrupted: AtomicBool,
+    free: Mutex<Vec<u32>>,
+    offers: Mutex<()>,
+    abandoned: Mutex<Vec<Call>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An empty memory with a pool for so many workers.
+pub(crate) fn shared(workers: u32) -> (Shared, Place) {
+    let place = Place {
+        offset: 0,
+        room: ROOM,
+        owner: MemberId::from_parts(1, 1),
+    };
+    let arena = Arena::get_it();
+    // Also the first hints.
+    arena.clear(0, size_of::<Header>() + 64);
+    let shared = Shared::at(&FAMILY, place).expect("fits");
+    for index in 0..CELLS {
+        let at = shared.cell(index).map(|cell| arena.offset_of(cell));
+        arena.clear(at.expect("a cell"), CELL_STRIDE);
+    }
+    for index in 0..workers {
+        let at = shared.worker(index).map(|line| arena.offset_of(line));
+        arena.clear(at.expect("a line"), size_of::<WorkerLine>());
+    }
+    shared.header().target.0.store(workers, Ordering::Relaxed);
+    shared.header().used.0.store(CELLS, Ordering::Relaxed);
+    (shared, place)
+}
+
+/// Has the words watched by which workers get their tasks: of the urgent ring only, and its first
+/// places.
+pub(crate) fn watch_hints(shared: &Shared, workers: u32) {
+    let header = shared.header();
+    let at = real::ptr::from_ref(header).addr();
+    let end = at + size_of::<Header>();
+    // The rings' heads and tails end the header; then come the hints.
+    let line = size_of::<Line<AtomicU64>>();
+    for word in [end - 2 * RINGS * line, end - RINGS * line] {
+        scene::watch_at(word);
+    }
+    for hint in 0..2 {
+        scene::watch_at(end + 4 * hint);
+    }
+    scene::mark(header.asleep.0[0].address(), Mark::Asleep);
+    scene::mark(header.searching.0[0].address(), Mark::Searching);
+    scene::watch_at(header.phase.0.address());
+    for index in 0..workers {
+        let line = shared.worker(index).expect("a line");
+        scene::watch_at(line.call.address());
+        scene::watch_at(line.letter.address());
+    }
+}
+
+/// Has the words of the empty cell `at` watched.
+pub(crate) fn watch_task(shared: &Shared, at: u32) {
+    let cell = shared.cell(at).expect("a cell");
+    let start = real::ptr::from_ref(cell).addr();
+    // State, and item in progress, which that file keeps to itself.
+    for word in [start, start + 32] {
+        scene::watch_at(word);
+    }
+    scene::watch_at(cell.next.address());
+    scene::watch_at(cell.output_len.address());
+}
+
+impl Inner {
+    pub(crate) fn new(workers: u32) -> Arc<Inner> {
+        let (shared, place) = shared(workers);
+        let crew = Crew::start(&FAMILY, &shared, place, Config::default());
+        Arc::new(Inner {
+            shared,
+            crew: crew.expect("they start"),
+            hub: Hub::default(),
+            interrupted: AtomicBool::new(false),
+            free: Mutex::new((0..CELLS).rev().collect()),
+            offers: Mutex::new(()),
+            abandoned: Mutex::new(Vec::new()),
+        })
+    }
+
+    pub(crate) fn attend(&self, news: News) -> Option<Instant> {
+        let (_, deadline) = self.crew.attend(&self.shared, news, &self.offers);
+        deadline
+    }
+
+    pub(crate) fn note(&self, _: &Cell, _: &Collected) {}
+
+    pub(crate) fn submit(&self, index: u32, cell: &Cell) {
+        cell.queue();
+        let ring = cell.ring.load(Ordering::Relaxed) as usize;
+        if !self.write_hint(index, ring) {
+            self.crew.offer_again();
+        }
+        self.shared.call_one();
+        self.crew.call_resting(&self.shared);
+    }
+
+    fn write_hint(&self, index: u32, ring: usize) -> bool {
+        let _one_at_a_time = lock(&self.offers);
+        self.shared.offer(index, ring)
+    }
+
+    pub(crate) fn try_take_cell(&self, reserve: usize) -> Option<u32> {
+        let mut free = lock(&self.free);
+        if free.len() <= reserve {
+            return None;
+        }
+        free.pop()
+    }
+
+    pub(crate) fn recycle(&self, index: u32) {
+        self.empty(index);
+        self.give_back(index);
+    }
+
+    pub(crate) fn empty(&self, index: u32) {
+        if let Some(cell) = self.shared.cell(index) {
+            cell.clear();
+        }
+    }
+
+    pub(crate) fn give_back(&self, index: u32) {
+        lock(&self.free).push(index);
+        if self.hub.is_starved() {
+            self.nudge();
+        }
+    }
+
+    pub(crate) fn abandon(self: &Arc<Self>, call: Call) {
+        lock(&self.abandoned).push(call);
+    }
+
+    pub(crate) fn sweep(&self) {
+        lock(&self.abandoned).retain_mut(|call| !call.sweep(self));
+    }
+
+    pub(crate) fn close(&self) {
+        let phase = &self.shared.header().phase.0;
+        // Release: a worker that sees it sees all tasks offered before.
+        phase.fetch_max(CLOSED, Ordering::Release);
+        self.shared.call_all();
+    }
+
+    /// Of calls alone.
+    pub(crate) fn interrupt(&self) {
+        // Release: pairs with the Acquire of `is_interrupted`.
+        self.interrupted.store(true, Ordering::Release);
+        self.close();
+        for (_, cell) in self.shared.cells() {
+            let inbox = &cell.inbox;
+            let asleep = inbox.compare_exchange(SLEEPING, 0, Ordering::Relaxed, Ordering::Relaxed);
+            if asleep.is_ok() {
+                wake(inbox, 1);
+            }
+        }
+    }
+
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Acquire)
+    }
+}
