@@ -42,12 +42,14 @@ pub(crate) fn cases() -> Vec<Case> {
     add("between", |workers| deadly(Place::Between, workers));
     add("wild", wild);
     add("stuck", stuck);
+    add("between_stuck", between_stuck);
     add("teardown", |workers| leaving(Place::Teardown, workers));
     add("exit", |workers| leaving(Place::Exit, workers));
     add("retiring_teardown", |workers| {
         retiring(Place::Teardown, workers)
     });
     add("retiring_exit", |workers| retiring(Place::Exit, workers));
+    add("retiring_stuck", retiring_stuck);
     add("teardown_stuck", |workers| {
         never_leaving(Place::Teardown, workers)
     });
@@ -154,6 +156,25 @@ fn stuck(workers: usize) {
                     let places = [Place::Decode, Place::Run, Place::Encode];
                     for (at, place) in [2, 5, 8].into_iter().zip(places) {
                         points[at].fails = Some((place, how));
+                    }
+                    check(&points, &call(&pool.timeout(LIMIT), through, &points));
+                    check_usable(&pool);
+                });
+            }
+        }
+    });
+}
+
+/// A value that never comes to the end of its drop was there before: it costs no item.
+fn between_stuck(workers: usize) {
+    thread::scope(|scope| {
+        for how in STUCK {
+            for through in BOTH {
+                scope.spawn(move || {
+                    let pool = Pool::with_workers(workers).unwrap();
+                    let mut points = good(ITEMS);
+                    for at in [2, 5, 11] {
+                        points[at].fails = Some((Place::Between, how));
                     }
                     check(&points, &call(&pool.timeout(LIMIT), through, &points));
                     check_usable(&pool);
@@ -366,6 +387,32 @@ fn retiring(place: Place, workers: usize) {
             check_usable(&pool);
         }
     }
+}
+
+/// F114: the place of a worker that never comes to the end of its finaliser is not taken for ever.
+fn retiring_stuck(workers: usize) {
+    thread::scope(|scope| {
+        for how in STUCK {
+            for through in BOTH {
+                scope.spawn(move || {
+                    let habit = Habit {
+                        place: Place::Teardown,
+                        how,
+                        word: 0,
+                    };
+                    let pool = Pool::builder().workers(workers).start_timeout(LIMIT);
+                    let pool = pool.max_tasks_per_worker(4);
+                    let pool = pool.initializer(take_up, habit).finalizer(drop_it);
+                    let pool = pool.build().unwrap();
+                    let points = good(ITEMS);
+                    check(&points, &call(&pool, through, &points));
+                    pool.close();
+                    pool.join().unwrap();
+                    assert_eq!(pool.worker_pids(), []);
+                });
+            }
+        }
+    });
 }
 
 /// F114: a finaliser or exit handler that never returns holds up `join`, which can be told when to

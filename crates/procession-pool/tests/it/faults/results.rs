@@ -16,7 +16,7 @@ use crate::support::usable::{check_usable, warm_up};
 pub(crate) fn cases() -> Vec<Case> {
     cases![faults:
         f83_killed_in_the_middle_of_a_large_value, f87_retires_after_a_large_value,
-        f88_error_that_cannot_be_decoded, f89_callback_panics, f90_callback_uses_the_pool,
+        f88_error_that_cannot_be_decoded, f89_callback_panics, f90_callback_uses_the_pool, f90_join_in_a_callback,
         f91_iterator_dropped_half_way, f92_slow_consumer, f94_endless_input,
         f96_consumer_panics,
     ]
@@ -168,6 +168,20 @@ fn f90_callback_uses_the_pool() {
         pool.close();
         pool.join().unwrap();
     }
+}
+
+fn f90_join_in_a_callback() {
+    let pool = Arc::new(Pool::with_workers(2).unwrap());
+    let (told, tell) = mpsc::channel();
+    let inside = Arc::clone(&pool);
+    let pending = pool.apply_async(|n: u32| n, 1).on_done(move |_| {
+        inside.close();
+        told.send(inside.join()).unwrap();
+    });
+    assert_eq!(pending.get().unwrap(), 1);
+    let joined = tell.recv().unwrap();
+    assert!(matches!(joined, Err(TaskError::InCallback)), "{joined:?}");
+    pool.join().unwrap();
 }
 
 /// What nobody will ask for is not begun, and its memory comes back.
