@@ -230,6 +230,13 @@ fn a_worker_is_killed() {
 }
 
 #[test]
+fn pushing_without_order_is_found() {
+    must_fail("without its outcome", || {
+        PLAIN.with(Fault::PushesRelaxed).check(pushers(1));
+    });
+}
+
+#[test]
 fn a_death_without_news_is_found() {
     must_fail("deadlock", || {
         PLAIN

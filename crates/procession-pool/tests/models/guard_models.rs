@@ -152,6 +152,9 @@ fn stop(items: &'static [u32]) -> impl Fn() + Clone {
         // Those before the stop have values, the one in hand and those behind it have none.
         let is_sorted = outcomes[0].is_sorted_by_key(|tag| *tag != Tag::Value);
         assert!(is_sorted, "{outcomes:?}");
+        let values = outcomes[0].iter().filter(|tag| **tag == Tag::Value);
+        let how = if killed { "killed" } else { "left alone" };
+        scene::came_to(format!("{how}, {} of {}", values.count(), items[0]));
     }
 }
 
@@ -176,7 +179,8 @@ fn overdue(items: &'static [u32], times: u32) -> impl Fn() + Clone {
                 "condemned for an earlier item"
             );
         }
-        scenery.check_execution();
+        let killed = scenery.check_execution();
+        scene::came_to(if killed { "killed" } else { "in time" });
         for (tags, &items) in scenery.outcomes().iter().zip(items) {
             assert_eq!(tags.len(), items as usize, "one outcome each");
         }
@@ -186,17 +190,33 @@ fn overdue(items: &'static [u32], times: u32) -> impl Fn() + Clone {
 #[test]
 fn two_items_are_stopped() {
     PLAIN.check(stop(&[2]));
+    scene::all_came_to(&[
+        "killed, 0 of 2",
+        "killed, 1 of 2",
+        "killed, 2 of 2",
+        "left alone, 0 of 2",
+        "left alone, 1 of 2",
+        "left alone, 2 of 2",
+    ]);
 }
 
 #[test]
 fn the_first_of_two_tasks_is_stopped() {
     PLAIN.check(stop(&[1, 1]));
+    scene::all_came_to(&[
+        "killed, 0 of 1",
+        "killed, 1 of 1",
+        "left alone, 0 of 1",
+        "left alone, 1 of 1",
+    ]);
 }
 
 #[test]
 fn an_item_takes_too_long() {
     PLAIN.check(overdue(&[2], 1));
+    scene::all_came_to(&["in time", "killed"]);
     PLAIN.check(overdue(&[1, 1], 2));
+    scene::all_came_to(&["in time", "killed"]);
 }
 
 #[test]

@@ -54,6 +54,7 @@ fn leaves() {
     let counts_on_it = shared.anyone_idle();
     scene::join_all();
     let left = left.take().expect("has left");
+    scene::came_to(format!("{left:?}, {counts_on_it}"));
     assert!(
         left == Leave::Retired || !counts_on_it,
         "left with an offer"
@@ -96,6 +97,7 @@ fn two_offers_for_two() {
 #[test]
 fn a_worker_leaves() {
     PLAIN.check(leaves);
+    scene::all_came_to(&["Idle, false", "Retired, false", "Retired, true"]);
 }
 
 #[test]
@@ -107,6 +109,13 @@ fn a_letter() {
 fn a_program_without_its_fence_is_found() {
     must_fail("deadlock", || {
         PLAIN.with(Fault::ProgramUnfenced).check(offers(1, 1, 1));
+    });
+}
+
+#[test]
+fn a_letter_without_a_fence_is_found() {
+    must_fail("deadlock", || {
+        PLAIN.with(Fault::ProgramUnfenced).check(letter)
     });
 }
 

@@ -22,6 +22,8 @@ pub(crate) enum Fault {
     DeathWithoutNews,
     /// Whoever takes from the inbox takes the mark of a sleeper, too.
     TakesTheMark,
+    /// Finished tasks are pushed without Release.
+    PushesRelaxed,
     /// Who leaves the inbox does not say that it is unattended.
     LeavesUnsaid,
     /// A follower sleeps on its word as it is, not as it was before it looked around.
@@ -57,6 +59,9 @@ pub(crate) enum Mark {
 /// What becomes of a change.
 pub(crate) enum Change {
     Shipped,
+    /// Without order.
+    Relaxed,
+    /// A store, whatever is there.
     Store,
     None,
 }
@@ -196,7 +201,7 @@ pub(crate) fn falsify_load(address: usize, value: u64) -> Option<u64> {
 }
 
 /// What the fault of the scene makes of a compare-and-exchange.
-pub(crate) fn falsify(address: usize, _: u64, new: u64) -> Change {
+pub(crate) fn falsify(address: usize, new: u64) -> Change {
     let mark = || mark_of(address);
     match fault() {
         Fault::LeavesUnsaid
@@ -206,6 +211,7 @@ pub(crate) fn falsify(address: usize, _: u64, new: u64) -> Change {
         {
             Change::None
         }
+        Fault::PushesRelaxed if mark() == Some(Mark::Inbox) && is_worker() => Change::Relaxed,
         Fault::CondemnsByStore if mark() == Some(Mark::Guard) && !is_worker() => Change::Store,
         Fault::CommitsByStore if mark() == Some(Mark::Guard) && is_worker() => Change::Store,
         _ => Change::Shipped,
@@ -416,6 +422,24 @@ impl Scene {
 
 thread_local! {
     static RUNS: Cell<u64> = const { Cell::new(0) };
+    static CASES: RefCell<Vec<String>> = RefCell::default();
+}
+
+/// Notes that a run has come to what `case` says.
+pub(crate) fn came_to(case: impl ToString) {
+    let case = case.to_string();
+    CASES.with_borrow_mut(|cases| {
+        if !cases.contains(&case) {
+            cases.push(case);
+        }
+    });
+}
+
+/// Asserts that some run has come to each of `cases`, and none to anything else.
+pub(crate) fn all_came_to(cases: &[&str]) {
+    let mut found = CASES.take();
+    found.sort_unstable();
+    assert_eq!(found, cases);
 }
 
 /// Asserts that loom finds a failure whose message contains `message`.

@@ -173,8 +173,13 @@ macro_rules! atomic {
                     self.0.set(new);
                     return Ok(old);
                 };
-                match scene::falsify(self.address(), to(current), to(new)) {
-                    Change::Shipped => {
+                let change = scene::falsify(self.address(), to(new));
+                let success = match change {
+                    Change::Relaxed => Ordering::Relaxed,
+                    _ => success,
+                };
+                match change {
+                    Change::Shipped | Change::Relaxed => {
                         let change =
                             || word.compare_exchange(to(current), to(new), success, failure);
                         strongly(change).map(from).map_err(from)
