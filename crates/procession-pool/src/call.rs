@@ -6,7 +6,7 @@
 #![allow(unsafe_code, reason = "borrows the bytes of this call's own cells")]
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 use procession_primitives::monotonic_nanos;
@@ -138,7 +138,9 @@ impl Call {
             }
             // Relaxed: the word alone matters; what it stands for is read after `take`.
             let asleep = inbox.compare_exchange(0, SLEEPING, Ordering::Relaxed, Ordering::Relaxed);
-            // Again, now that whoever interrupts sees that we sleep.
+            // SeqCst: pairs with the fence in `Inner::interrupt`: either it sees that we sleep, or we
+            // see here that it was.
+            fence(Ordering::SeqCst);
             if asleep.is_ok() && !pool.is_interrupted() {
                 let until = [deadline, attend].into_iter().flatten().min();
                 pool.shared.family.park(inbox, SLEEPING, news, until);
@@ -196,9 +198,12 @@ impl Call {
         }
     }
 
-    /// Gives a task's cell back, unless it is the mailbox too.
+    /// Gives a task's cell back; one that is the mailbox, too, only without the task: it is not to be
+    /// found again as that of a worker that has died.
     fn put_away(&self, pool: &Inner, index: u32) {
-        if index != self.mailbox {
+        if index == self.mailbox {
+            pool.empty(index);
+        } else {
             pool.recycle(index);
         }
     }

@@ -14,7 +14,7 @@
 //! out of the list: a callback may wait for another job, which then is collected by its own wait.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -362,11 +362,14 @@ impl Inner {
     /// Puts `word` into the empty inbox. False if there is something in it.
     pub(crate) fn say(&self, word: u32) -> bool {
         let inbox = self.inbox();
-        [0, UNATTENDED].into_iter().any(|empty| {
+        let said = [0, UNATTENDED].into_iter().any(|empty| {
             // Relaxed: the word alone matters.
             let said = inbox.compare_exchange(empty, word, Ordering::Relaxed, Ordering::Relaxed);
             said.is_ok()
-        })
+        });
+        // SeqCst: pairs with the fence in `nudge`. A look at what is waited for follows.
+        fence(Ordering::SeqCst);
+        said
     }
 
     /// Leaves the inbox to another thread.
@@ -384,6 +387,9 @@ impl Inner {
 
     /// Has whoever sleeps for the hub look again.
     pub(crate) fn nudge(&self) {
+        // SeqCst: pairs with the fence in `say`: either we see that somebody sleeps, or it sees what
+        // was done before.
+        fence(Ordering::SeqCst);
         let inbox = self.inbox();
         let woken = inbox.compare_exchange(SLEEPING, 0, Ordering::Relaxed, Ordering::Relaxed);
         if woken.is_ok() {

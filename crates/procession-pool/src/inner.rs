@@ -1,6 +1,6 @@
 //! What all handles and calls of one pool share.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -333,6 +333,8 @@ impl Inner {
         self.interrupted.store(true, Ordering::Release);
         self.close();
         self.fail_hub(&TaskError::Cancelled);
+        // SeqCst: pairs with the fence in `Call::next`.
+        fence(Ordering::SeqCst);
         // Each call cancels its own.
         for (_, cell) in self.shared.cells() {
             let inbox = &cell.inbox;

@@ -249,7 +249,6 @@ fn a_death_without_news_is_found() {
 
 /// Fails: there is no full barrier between going to sleep and the look at the interrupt but on x86.
 #[test]
-#[ignore = "needs a fence in `Call::next`"]
 fn one_is_interrupted_on_a_weak_machine() {
     PLAIN.check(interrupted);
 }
@@ -257,7 +256,6 @@ fn one_is_interrupted_on_a_weak_machine() {
 /// Fails: the task in the call's own cell stays `DONE`, is found again after the death of its
 /// worker, and counted for the other one.
 #[test]
-#[ignore = "needs `Call::put_away` to empty the mailbox"]
 fn a_call_is_given_up() {
     PLAIN.check(given_up);
 }

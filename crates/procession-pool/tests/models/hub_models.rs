@@ -291,7 +291,6 @@ fn leaving_the_inbox_unsaid_is_found() {
 /// Fails: between `say(SLEEPING)` and the look at what was said, and between that and `nudge`,
 /// there is no full barrier but on x86.
 #[test]
-#[ignore = "needs fences in `say` and `nudge`"]
 fn two_wait_on_a_weak_machine() {
     PLAIN.check(waiters(2));
 }

@@ -162,9 +162,6 @@ pub(crate) fn live(family: &'static Family, start: Start, descriptors: Vec<Owned
     sys::ignore_signal(libc::SIGPIPE);
     panic::install_hook();
     sys::on_exit(super::join_at_exit);
-    if start.ignore_interrupts {
-        sys::ignore_signal(libc::SIGINT);
-    }
     let Some(mut outcome) = Outcome::new(family) else {
         return 101;
     };

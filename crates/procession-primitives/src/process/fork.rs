@@ -323,12 +323,13 @@ fn be_born<R: Serialize>(
         sys::exit_now(1);
     }
     interrupts::leave_inherited();
+    if plan.ignore_interrupts {
+        // Before one that came already is let through.
+        sys::ignore_signal(libc::SIGINT);
+    }
     mask.restore();
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     panic::install_hook();
-    if plan.ignore_interrupts {
-        sys::ignore_signal(libc::SIGINT);
-    }
     let Some(mut outcome) = Outcome::new(family) else {
         sys::exit_now(101)
     };

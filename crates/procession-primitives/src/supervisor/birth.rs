@@ -162,6 +162,10 @@ impl Supervisor {
         {
             sys::exit_now(1);
         }
+        if start.ignore_interrupts {
+            // Before one that came already is let through. Outlives an `execve`.
+            sys::ignore_signal(libc::SIGINT);
+        }
         sys::unblock_signals();
         let _ = rustix::process::setrlimit(Resource::Nofile, self.descriptor_limit);
         // The supervisor's hook ends the process.
