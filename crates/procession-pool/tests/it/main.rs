@@ -1,19 +1,23 @@
 //! The tests of the pool, in a program that calls `init()` as it should.
 
 mod callbacks;
+mod chunks;
 mod deaths;
 mod errors;
 mod faults;
 mod handles;
 mod imap;
 mod insight;
+mod interrupts;
 mod kills;
 mod life;
 mod limits;
 mod map;
 mod options;
+mod output;
 mod parity;
 mod results;
+mod sealed;
 #[path = "../support/mod.rs"]
 mod support;
 mod threads;
@@ -32,8 +36,10 @@ fn main() -> ExitCode {
     if let Some(code) = runner::divert(
         &[
             faults::PROGRAMS,
+            interrupts::PROGRAMS,
             life::PROGRAMS,
             limits::PROGRAMS,
+            output::PROGRAMS,
             parity::PROGRAMS,
             workers::PROGRAMS,
         ]
@@ -51,13 +57,17 @@ fn main() -> ExitCode {
     cases.extend(life::cases());
     cases.extend(limits::cases());
     cases.extend(parity::cases());
-    cases.extend(faults::cases());
     cases.extend(imap::cases());
     cases.extend(results::cases());
     cases.extend(callbacks::cases());
     cases.extend(options::cases());
     cases.extend(workers::cases());
     cases.extend(insight::cases());
+    cases.extend(interrupts::cases());
+    cases.extend(output::cases());
+    cases.extend(chunks::cases());
+    cases.extend(sealed::cases());
+    cases.extend(faults::cases());
     cases.extend(sweep::cases(6));
     cases.push(Case::new("storm::five_seconds", || storm::blow(5)));
     let runner = Runner::new(cases).with_ledger();

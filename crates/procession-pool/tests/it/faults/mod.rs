@@ -22,8 +22,8 @@
 //! | F61 | wild writes into shared memory are not promised to be survived |
 //! | F61b | nobody tells the program a size to allocate: a worker's output is in a block that it has allocated itself |
 //! | F65 | of a control group: `primitives/tests/it/limits.rs`; here, of the worker's own limit |
-//! | F69 | captured output: `primitives/tests/it/capture.rs` |
-//! | F70, F71, F72 | `interrupts` of the primitives; `life::program_ends_with_a_busy_pool`; the last also in `f46` |
+//! | F69 | captured output: `output::*`; `primitives/tests/it/capture.rs` |
+//! | F70, F71, F72 | `interrupts::*`, also of the primitives; `life::program_ends_with_a_busy_pool`; the last also in `f46` |
 //! | F82 | there is no limit on the size of a value but the memory of the family |
 //! | F86 | there are no task ids to repeat: a worker has the one cell that it has claimed |
 //! | F89 | also of hooks: their panics are treated alike |
