@@ -12,8 +12,8 @@
 //! [`watched`](scene::watched); the others are memory without weak order, and locks that were not
 //! watched are no places where threads are interrupted.
 //!
-//! Models of the hub run on a machine where a read-and-write is a full barrier, as on x86. Those at
-//! the end of a file that are ignored are of defects that are known.
+//! The mistakes of the hub are looked for on a machine where a read-and-write is a full barrier, as
+//! on x86, so that what is found there is the mistake and not a missing fence.
 //!
 //! A part of the test command. `cargo xtask storm --only models` runs it with optimisation, and with
 //! as many preemptions as one likes.
