@@ -18,6 +18,7 @@
 #![allow(unsafe_code, reason = "reaches slots by offset")]
 
 use std::cell::Cell;
+use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use super::holder::Keeper;
@@ -72,6 +73,9 @@ impl ObjectState {
         self.pending.store(1, Ordering::Relaxed);
     }
 }
+
+/// Keepers that a block has room for, behind the word that counts them.
+const MORE: u64 = UNIT as u64 / 8 - 1;
 
 /// What lies at the start of a slot.
 #[repr(C)]
@@ -264,6 +268,7 @@ impl<'a> Table<'a> {
             None => self.more_keepers(slot)?,
         };
         slot.flags.fetch_or(WAS_SHARED, Ordering::Relaxed);
+        self.extend(slot, free);
         // Release: the commit.
         free.store(word, Ordering::Release);
         if let Keeper::Member(member) = keeper {
@@ -294,24 +299,64 @@ impl<'a> Table<'a> {
             .try_for_each(|(place, number)| self.keep(place, number, new))
     }
 
-    /// All places for keepers.
+    /// Places for keepers: all that may be taken, and a free one if there is any.
     pub(super) fn keepers(&self, slot: &'static Slot) -> impl Iterator<Item = &'static AtomicU64> {
-        let more = BlockId::from_word(slot.more.load(Ordering::Relaxed))
-            .filter(|&more| self.arena.owns(more, OBJECTS).is_some())
-            .map(|more| self.arena.unit_at(more.unit()));
-        let words = if more.is_some() { UNIT as u64 / 8 } else { 0 };
-        let more = (0..words).filter_map(move |index| {
-            // SAFETY: the block is the object's, and holds keepers only.
-            unsafe { self.arena.get::<AtomicU64>(more.unwrap_or(0) + index * 8) }
-        });
+        let more = self.more(slot);
+        let used = more.map_or(0, |more| self.used(more).load(Ordering::Relaxed) + 1);
+        let more = (1..=used.min(MORE)).filter_map(move |index| self.more_at(more?, index));
         slot.keepers.iter().chain(more)
+    }
+
+    /// Where the block with more keepers is. Its first word tells how many of the others have ever
+    /// been used, those at the end left out that are free again.
+    fn more(&self, slot: &Slot) -> Option<u64> {
+        let more = BlockId::from_word(slot.more.load(Ordering::Relaxed))?;
+        let owned = self.arena.owns(more, OBJECTS).is_some();
+        owned.then(|| self.arena.unit_at(more.unit()))
+    }
+
+    fn more_at(&self, more: u64, index: u64) -> Option<&'static AtomicU64> {
+        // SAFETY: the block is the object's, and holds such words only.
+        unsafe { self.arena.get(more + index * 8) }
+    }
+
+    fn used(&self, more: u64) -> &'static AtomicU64 {
+        static NONE: AtomicU64 = AtomicU64::new(0);
+        self.more_at(more, 0).unwrap_or(&NONE)
+    }
+
+    /// Counts `place` among those that were used. Before it is: killed in between, the count is
+    /// only too high.
+    fn extend(&self, slot: &Slot, place: &AtomicU64) {
+        if let Some(more) = self.more(slot) {
+            let used = self.used(more);
+            let next = used.load(Ordering::Relaxed) + 1;
+            if self
+                .more_at(more, next)
+                .is_some_and(|at| ptr::eq(at, place))
+            {
+                // Release: with the keeper, which is stored after it, the count is seen.
+                used.store(next, Ordering::Release);
+            }
+        }
+    }
+
+    /// Leaves out places at the end that are free again.
+    fn shrink(&self, slot: &Slot) {
+        let Some(more) = self.more(slot) else { return };
+        let used = self.used(more);
+        let mut last = used.load(Ordering::Relaxed);
+        let is_free = |at: &AtomicU64| at.load(Ordering::Relaxed) == 0;
+        while last > 0 && self.more_at(more, last).is_some_and(is_free) {
+            last -= 1;
+        }
+        used.store(last, Ordering::Relaxed);
     }
 
     #[cold]
     fn more_keepers(&self, slot: &'static Slot) -> Result<&'static AtomicU64, ObjectError> {
         let full = ObjectError::OutOfMemory(OutOfMemory::new(UNIT));
-        let more = BlockId::from_word(slot.more.load(Ordering::Relaxed));
-        if more.is_some_and(|more| self.arena.owns(more, OBJECTS).is_some()) {
+        if self.more(slot).is_some() {
             // More processes than there can be.
             return Err(full);
         }
@@ -320,8 +365,7 @@ impl<'a> Table<'a> {
         let at = block.offset();
         slot.more.store(block.id().to_word(), Ordering::Release);
         slot.adopt(self.arena, block);
-        // SAFETY: the block is the object's now.
-        unsafe { self.arena.get(at) }.ok_or(full)
+        self.more_at(at, 1).ok_or(full)
     }
 
     /// Ends `keeper`'s keeping. Frees the object if it was the last one.
@@ -392,6 +436,9 @@ impl<'a> Table<'a> {
                 keeper.store(0, Ordering::Release);
                 gone = true;
             }
+        }
+        if gone {
+            self.shrink(slot);
         }
         if gone && kept <= 1 && slot.flags.load(Ordering::Relaxed) & ANNOUNCED != 0 {
             self.announce.set(true);
