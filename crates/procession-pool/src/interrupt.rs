@@ -60,16 +60,17 @@ pub fn handle_interrupts() -> io::Result<InterruptGuard> {
 pub fn handle_signals(signals: &[InterruptSignal]) -> io::Result<InterruptGuard> {
     let interrupts = Arc::new(Interrupts::install_for(signals)?);
     let watched = Arc::clone(&interrupts);
+    // Here: one may come before the thread is there.
+    let start = interrupts.count();
     let thread = thread::Builder::new().name("pool-interrupts".to_owned());
-    let thread = thread.spawn(move || watch(&watched))?;
+    let thread = thread.spawn(move || watch(&watched, start))?;
     Ok(InterruptGuard {
         interrupts,
         thread: Some(thread),
     })
 }
 
-fn watch(interrupts: &Interrupts) {
-    let start = interrupts.count();
+fn watch(interrupts: &Interrupts, start: u32) {
     if interrupts.wait(start) == start {
         return;
     }

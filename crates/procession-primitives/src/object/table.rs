@@ -302,7 +302,8 @@ impl<'a> Table<'a> {
     /// Places for keepers: all that may be taken, and a free one if there is any.
     pub(super) fn keepers(&self, slot: &'static Slot) -> impl Iterator<Item = &'static AtomicU64> {
         let more = self.more(slot);
-        let used = more.map_or(0, |more| self.used(more).load(Ordering::Relaxed) + 1);
+        let used = more.and_then(|more| self.more_at(more, 0));
+        let used = used.map_or(0, |used| used.load(Ordering::Relaxed) + 1);
         let more = (1..=used.min(MORE)).filter_map(move |index| self.more_at(more?, index));
         slot.keepers.iter().chain(more)
     }
@@ -320,16 +321,12 @@ impl<'a> Table<'a> {
         unsafe { self.arena.get(more + index * 8) }
     }
 
-    fn used(&self, more: u64) -> &'static AtomicU64 {
-        static NONE: AtomicU64 = AtomicU64::new(0);
-        self.more_at(more, 0).unwrap_or(&NONE)
-    }
-
     /// Counts `place` among those that were used. Before it is: killed in between, the count is
     /// only too high.
     fn extend(&self, slot: &Slot, place: &AtomicU64) {
-        if let Some(more) = self.more(slot) {
-            let used = self.used(more);
+        if let Some(more) = self.more(slot)
+            && let Some(used) = self.more_at(more, 0)
+        {
             let next = used.load(Ordering::Relaxed) + 1;
             if self
                 .more_at(more, next)
@@ -343,14 +340,14 @@ impl<'a> Table<'a> {
 
     /// Leaves out places at the end that are free again.
     fn shrink(&self, slot: &Slot) {
-        let Some(more) = self.more(slot) else { return };
-        let used = self.used(more);
-        let mut last = used.load(Ordering::Relaxed);
-        let is_free = |at: &AtomicU64| at.load(Ordering::Relaxed) == 0;
-        while last > 0 && self.more_at(more, last).is_some_and(is_free) {
-            last -= 1;
+        let at = |index| self.more_at(self.more(slot)?, index);
+        if let Some(used) = at(0) {
+            let mut last = used.load(Ordering::Relaxed);
+            while last > 0 && at(last).is_some_and(|at| at.load(Ordering::Relaxed) == 0) {
+                last -= 1;
+            }
+            used.store(last, Ordering::Relaxed);
         }
-        used.store(last, Ordering::Relaxed);
     }
 
     #[cold]
