@@ -60,18 +60,17 @@ pub fn handle_interrupts() -> io::Result<InterruptGuard> {
 pub fn handle_signals(signals: &[InterruptSignal]) -> io::Result<InterruptGuard> {
     let interrupts = Arc::new(Interrupts::install_for(signals)?);
     let watched = Arc::clone(&interrupts);
-    // Here: one may come before the thread is there.
-    let start = interrupts.count();
     let thread = thread::Builder::new().name("pool-interrupts".to_owned());
-    let thread = thread.spawn(move || watch(&watched, start))?;
+    let thread = thread.spawn(move || watch(&watched))?;
     Ok(InterruptGuard {
         interrupts,
         thread: Some(thread),
     })
 }
 
-fn watch(interrupts: &Interrupts, start: u32) {
-    if interrupts.wait(start) == start {
+fn watch(interrupts: &Interrupts) {
+    // One may have come before this thread was there.
+    if interrupts.wait(0) == 0 {
         return;
     }
     let pools: Vec<_> = {
@@ -81,7 +80,7 @@ fn watch(interrupts: &Interrupts, start: u32) {
     for pool in pools {
         pool.interrupt();
     }
-    if interrupts.wait(start + 1) > start + 1 {
+    if interrupts.wait(1) > 1 {
         exit_now(interrupts.last().map_or(130, InterruptSignal::exit_status));
     }
 }
