@@ -239,7 +239,9 @@ fn talks(arguments: &[String]) -> ExitCode {
     let pool = pool(2, output_named(&arguments[0]));
     let talk = |n: u32| {
         println!("out {n}");
-        eprintln!("err {n}");
+        // At once: two workers have one stream.
+        let line = format!("err {n}\n");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
         procession_pool::worker_index().unwrap()
     };
     let workers = pool.chunksize(1).map(talk, 0..20).unwrap();
