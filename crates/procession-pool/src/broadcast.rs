@@ -52,9 +52,9 @@ where
     R: DeserializeOwned,
 {
     let pool = job.pool;
-    let (terms, _context) = job.open()?;
+    let (terms, context) = job.open()?;
     let terms = terms.in_ring(NO_RING);
-    let mut call = Call::new(pool, pool.take_cell()?, &terms);
+    let mut call = Call::new(pool, pool.take_cell()?, &terms, context);
     let mut submit = |worker: usize| -> Result<(), TaskError> {
         let index = pool.take_cell()?;
         let Some(mut filling) = Filling::new(pool, index, 0) else {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
-use procession_primitives::monotonic_nanos;
+use procession_primitives::{Block, monotonic_nanos};
 
 use crate::TaskError;
 use crate::cell::{Cell, Kind};
@@ -25,6 +25,8 @@ pub(crate) struct Call {
     limit: u64,
     pub(crate) outstanding: usize,
     finished: Vec<u32>,
+    /// What its tasks have in common: freed when none of them is with a worker any more.
+    _context: Option<(Block, usize)>,
 }
 
 /// How long a call looks for its outcome before it sleeps: about what a wake-up costs.
@@ -32,7 +34,12 @@ pub(crate) const SPIN: Duration = Duration::from_micros(20);
 
 impl Call {
     /// A call whose mailbox is cell `mailbox`, which is the caller's.
-    pub(crate) fn new(pool: &Inner, mailbox: u32, terms: &Terms) -> Call {
+    pub(crate) fn new(
+        pool: &Inner,
+        mailbox: u32,
+        terms: &Terms,
+        context: Option<(Block, usize)>,
+    ) -> Call {
         if terms.limit > 0 {
             pool.crew.time(terms.limit, false);
         }
@@ -44,6 +51,7 @@ impl Call {
             limit: terms.limit,
             outstanding: 0,
             finished: Vec::new(),
+            _context: context,
         }
     }
 

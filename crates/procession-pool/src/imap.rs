@@ -74,6 +74,7 @@ where
         if let Some(pool) = keep {
             // Whoever asks for outcomes may be busy when an item's time is up.
             pool.keep();
+            pool.nudge();
         }
         let mut imap = Imap {
             map,

@@ -261,6 +261,7 @@ impl Inner {
         if call.is_timed() {
             // Nobody else may be there to end what takes too long.
             self.keep();
+            self.nudge();
         }
         lock(&self.abandoned).push(call);
     }

@@ -94,7 +94,7 @@ where
     let _active = pool.active();
     let index = pool.take_cell()?;
     // One cell is task and mailbox.
-    let mut call = Call::new(pool, index, &terms);
+    let mut call = Call::new(pool, index, &terms, None);
     let outcome = apply_in(pool, &terms, &mut call, index, item);
     call.end(pool);
     outcome

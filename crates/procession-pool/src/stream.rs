@@ -6,7 +6,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use procession_primitives::{Block, EncodeError, Panic, boarding, catch, encode_unguarded};
+use procession_primitives::{EncodeError, Panic, boarding, catch, encode_unguarded};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -64,8 +64,6 @@ pub(crate) struct Map<I: Iterator> {
     pub(crate) interrupted: bool,
     /// Shows how far the call is.
     bar: Option<Bar>,
-    /// Freed after the call's tasks.
-    _context: Option<(Block, usize)>,
 }
 
 /// An item that is tried again.
@@ -101,7 +99,7 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
             pool.give_back(mailbox);
             return Err(TaskError::Closed);
         };
-        let call = Call::new(&pool, mailbox, &terms);
+        let call = Call::new(&pool, mailbox, &terms, context);
         #[cfg(feature = "progress")]
         let bar = shown.then(|| Bar::start(items.size_hint(), pool.crew.restarts()));
         #[cfg(not(feature = "progress"))]
@@ -126,7 +124,6 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
             failed: false,
             interrupted: false,
             bar,
-            _context: context,
         })
     }
 

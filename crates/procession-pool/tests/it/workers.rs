@@ -33,7 +33,7 @@ pub(crate) fn cases() -> Vec<Case> {
         finalizer_that_panics, broadcast_to_all, broadcast_while_busy, broadcast_with_a_death,
         broadcast_to_lazy_ones, broadcast_by_many, broadcast_that_fails, restart_limit,
         nested_too_deep, context_is_decoded_once_per_worker, context_that_cannot_be_sent,
-        context_and_deaths, state_once_per_worker_and_call, state_is_made_anew,
+        context_and_deaths, context_outlives_its_call, state_once_per_worker_and_call, state_is_made_anew,
         state_that_cannot_be_made,
     ]
     .into()
@@ -879,6 +879,86 @@ static MADE: AtomicU32 = AtomicU32::new(0);
 /// How often a state was made in this worker.
 fn make() -> u32 {
     MADE.fetch_add(1, Ordering::Relaxed) + 1
+}
+
+/// A long text whose decoding tells that it has begun, and waits, before it reads the text.
+struct Slow {
+    words: u32,
+    text: String,
+}
+
+impl Serialize for Slow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.words, Waiting, &self.text).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Slow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (words, Waiting, text) = Deserialize::deserialize(deserializer)?;
+        Ok(Slow { words, text })
+    }
+}
+
+struct Waiting;
+
+impl Serialize for Waiting {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        ().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Waiting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let words = SLOW.load(Ordering::Relaxed);
+        ledger::note(words);
+        ledger::wait(words + 1);
+        <()>::deserialize(deserializer).map(|()| Waiting)
+    }
+}
+
+/// The words of [`Slow`], for its worker.
+static SLOW: AtomicU32 = AtomicU32::new(0);
+
+/// A call that is given up while a worker still reads the context.
+fn context_outlives_its_call() {
+    let words = ledger::reserve(3);
+    let builder = Pool::builder().workers(1);
+    let builder = builder.initializer(|words| SLOW.store(words, Ordering::Relaxed), words);
+    let pool = builder.build().unwrap();
+    let size = 3 << 20;
+    let text = "x".repeat(size);
+    let given_up = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let items = (0..2).inspect(|n| {
+            if *n == 1 {
+                ledger::wait(words);
+                panic!("no more items");
+            }
+        });
+        let look = |slow: &Slow, _: u32| {
+            let whole = slow.text.bytes().all(|byte| byte == b'x');
+            ledger::set(slow.words + 2, if whole { 1 } else { 2 });
+        };
+        pool.chunksize(1)
+            .map_with(&Slow { words, text }, look, items)
+    }));
+    assert!(given_up.is_err());
+    // Whoever gets its memory writes to it.
+    let other = Pool::with_workers(1).unwrap();
+    assert_eq!(
+        other
+            .map(|text: String| text.len(), vec!["y".repeat(size); 3])
+            .unwrap(),
+        [size; 3]
+    );
+    ledger::note(words + 1);
+    assert_eq!(
+        ledger::wait(words + 2),
+        1,
+        "the context changed while it was read"
+    );
+    pool.close();
+    pool.join().unwrap();
 }
 
 fn state_once_per_worker_and_call() {

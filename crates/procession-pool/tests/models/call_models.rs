@@ -45,7 +45,7 @@ impl Scenery {
         let terms = Terms::default();
         let mailbox = pool.try_take_cell(0).expect("a free cell");
         assert_eq!(mailbox, MAILBOX);
-        let call = Call::new(&pool, mailbox, &terms);
+        let call = Call::new(&pool, mailbox, &terms, None);
         let inbox = &pool.shared.cell(mailbox).expect("a cell").inbox;
         scene::mark(inbox.address(), Mark::Inbox);
         Scenery { pool, call }
