@@ -1,11 +1,10 @@
 //! One task for each worker.
 
-use procession_primitives::{boarding, encode};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::TaskError;
 use crate::call::{Call, Collected};
@@ -60,12 +59,7 @@ where
         let Some(mut filling) = Filling::new(pool, index, 0) else {
             return Err(TaskError::Closed);
         };
-        let (added, passengers) = boarding(|| filling.add(|sink| encode(argument, sink)));
-        let added = added.and_then(|()| match passengers.is_empty() {
-            true => Ok(()),
-            false => filling.carry(&passengers),
-        });
-        if let Err(error) = added {
+        if let Err(error) = filling.add_item(argument) {
             drop(filling);
             pool.give_back(index);
             return Err(TaskError::ItemEncode(Box::new(error)));

@@ -232,6 +232,15 @@ impl<'a> Filling<'a> {
         encoded
     }
 
+    /// Adds an item, with what it holds on to.
+    pub(crate) fn add_item<A: Serialize>(&mut self, item: &A) -> Result<(), EncodeError> {
+        let (added, passengers) = boarding(|| self.add(|sink| encode(item, sink)));
+        added.and_then(|()| match passengers.is_empty() {
+            true => Ok(()),
+            false => self.carry(&passengers),
+        })
+    }
+
     /// Has the task keep the objects whose handles are in its items.
     pub(crate) fn carry(&mut self, passengers: &Passengers) -> Result<(), EncodeError> {
         let id = match &self.block {

@@ -3,7 +3,7 @@
 use std::panic;
 use std::sync::Arc;
 
-use procession_primitives::{Block, boarding, encode};
+use procession_primitives::Block;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -108,11 +108,7 @@ fn apply_in<A: Serialize, R: DeserializeOwned>(
     item: &A,
 ) -> Result<R, TaskError> {
     let mut filling = Filling::new(pool, index, 0).ok_or(TaskError::Closed)?;
-    let (added, passengers) = boarding(|| filling.add(|sink| encode(item, sink)));
-    let added = added.and_then(|()| match passengers.is_empty() {
-        true => Ok(()),
-        false => filling.carry(&passengers),
-    });
+    let added = filling.add_item(item);
     added.map_err(|error| TaskError::ItemEncode(Box::new(error)))?;
     let index = filling.finish(terms, 0, 0);
     call.submit(pool, index);

@@ -40,12 +40,7 @@ where
             let Some(mut filling) = Filling::new(pool, index, 0) else {
                 return Err(EncodeError::Failed("there is no such cell".to_owned()));
             };
-            let (added, passengers) = boarding(|| filling.add(|sink| encode(item, sink)));
-            let added = added.and_then(|()| match passengers.is_empty() {
-                true => Ok(()),
-                false => filling.carry(&passengers),
-            });
-            if let Err(error) = added {
+            if let Err(error) = filling.add_item(item) {
                 drop(filling);
                 pool.give_back(index);
                 return Err(error);

@@ -61,6 +61,7 @@ mod task;
 
 mod clock;
 mod family;
+#[path = "../../../procession-sync/tests/models/futex.rs"]
 mod futex;
 mod inner;
 mod memory;

@@ -5,9 +5,9 @@
 //! came. Loads under the lock may be old ones, but never older than what a waker stored before it
 //! took the lock: that is what the kernel promises, too.
 
-use std::cell::Cell;
-use std::ops::{Deref, DerefMut};
-use std::rc::Rc;
+use real::cell::Cell;
+use real::ops::{Deref, DerefMut};
+use real::rc::Rc;
 
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::sync::{Mutex, MutexGuard};
@@ -124,8 +124,8 @@ impl DerefMut for Guard<'_> {
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            std::mem::forget(self.0.take());
+        if real::thread::panicking() {
+            real::mem::forget(self.0.take());
         }
     }
 }

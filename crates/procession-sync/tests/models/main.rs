@@ -12,6 +12,9 @@
     reason = "a modelled lock spins 0 times"
 )]
 
+// By this name the models of the pool have it, too, which share a file with these.
+extern crate std as real;
+
 #[path = "../../src/monitor.rs"]
 mod monitor;
 #[path = "../../src/raw_lock.rs"]
