@@ -49,19 +49,27 @@ fn run(args: Args) -> Outcome {
     Ok(())
 }
 
-/// The tests once more, with the sleep that kernels before 5.16 need.
+/// The tests once more, with the sleep that kernels before 5.16 need: of the pool those in which
+/// somebody sleeps while others die, finish or come.
 fn old_kernels() -> Outcome {
-    let crates = [
-        "procession-primitives",
-        "procession-sync",
-        "procession-pool",
+    let test = |package: &[&str], cases: &[&str]| {
+        let mut test = cargo(&["test", "--test", "it"]);
+        test.args(package.iter().flat_map(|name| ["-p", name]));
+        test.env("RUSTFLAGS", "--cfg procession_plain_futex");
+        test.env("CARGO_TARGET_DIR", "target/plain_futex");
+        step::run(test.arg("--").args(cases))
+    };
+    test(&["procession-primitives", "procession-sync"], &[])?;
+    let cases = [
+        "callbacks",
+        "deaths",
+        "imap",
+        "kills",
+        "life",
+        "results",
+        "threads",
     ];
-    let mut test = cargo(&["test", "--test", "it"]);
-    test.args(crates.iter().flat_map(|name| ["-p", name]));
-    test.env("RUSTFLAGS", "--cfg procession_plain_futex");
-    Ok(step::run(
-        test.env("CARGO_TARGET_DIR", "target/plain_futex"),
-    )?)
+    Ok(test(&["procession-pool"], &cases)?)
 }
 
 /// What only features have.
