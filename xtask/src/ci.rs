@@ -26,7 +26,10 @@ const STEPS: [Step; 8] = [
     ("clippy", clippy),
     ("doc", doc),
     ("tidy", || (tidy::COMMAND.run)(Args::new([]))),
-    ("examples", || (examples::COMMAND.run)(Args::new([]))),
+    // As the tests have built them.
+    ("examples", || {
+        (examples::COMMAND.run)(Args::new(["--debug".to_owned()]))
+    }),
 ];
 
 fn run(args: Args) -> Outcome {

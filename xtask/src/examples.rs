@@ -17,8 +17,8 @@ use crate::{Command, Failure, Outcome, step, workspace};
 
 pub(crate) const COMMAND: Command = Command {
     name: "examples",
-    arguments: "[--layer L]",
-    summary: "build and run the examples, each with its layer alone",
+    arguments: "[--layer L] [--debug]",
+    summary: "build and run the examples, each with its layer alone; optimised unless --debug",
     run,
 };
 
@@ -27,6 +27,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 fn run(mut args: Args) -> Outcome {
     let only = args.value::<String>("--layer")?;
+    let debug = args.flag("--debug");
     args.finish()?;
 
     let mut layers = declared()?;
@@ -45,7 +46,7 @@ fn run(mut args: Args) -> Outcome {
         for example in examples {
             let name = format!("{}/{}", layer.name, example.name);
             count += 1;
-            match check(*layer, example) {
+            match check(*layer, example, debug) {
                 Ok(duration) => println!("{name} ... ok, {:.2} s", duration.as_secs_f64()),
                 Err(problem) => {
                     println!("{name} ... FAILED, {problem}");
@@ -81,10 +82,13 @@ fn declared() -> Result<Vec<(Layer, Vec<Target>)>, String> {
 }
 
 /// Builds one example, runs it under the watchdog and returns how long it ran.
-fn check(layer: Layer, example: &Target) -> Result<Duration, String> {
+fn check(layer: Layer, example: &Target, debug: bool) -> Result<Duration, String> {
     let cargo = |verb: &str| {
         let package = layer.crate_name();
-        let mut command = step::cargo(&[verb, "--release", "--quiet", "-p", &package]);
+        let mut command = step::cargo(&[verb, "--quiet", "-p", &package]);
+        if !debug {
+            command.arg("--release");
+        }
         command.args(["--example", &example.name]);
         if !example.required_features.is_empty() {
             command.args(["--features", &example.required_features.join(",")]);
