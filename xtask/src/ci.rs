@@ -63,15 +63,7 @@ fn old_kernels() -> Outcome {
         step::run(test.arg("--").args(cases))
     };
     test(&["procession-primitives", "procession-sync"], &[])?;
-    let cases = [
-        "callbacks",
-        "deaths",
-        "imap",
-        "kills",
-        "life",
-        "results",
-        "threads",
-    ];
+    let cases = ["callbacks", "imap", "kills", "life", "results", "threads"];
     Ok(test(&["procession-pool"], &cases)?)
 }
 
