@@ -100,6 +100,8 @@ pub(crate) struct State {
     /// Tasks without a cell, by ring.
     backlog: [VecDeque<Waiting>; RINGS],
     delayed: Vec<Waiting>,
+    /// Jobs that have failed since there was no memory for a task: to be settled without the lock.
+    failed: Vec<Arc<dyn Job>>,
     pub(crate) has_sleeper: bool,
     followers: Vec<Arc<Waiter>>,
 }
@@ -125,6 +127,11 @@ impl State {
         let job = self.tasks.get_mut(index as usize)?.take()?;
         self.in_cells -= 1;
         Some(job)
+    }
+
+    fn enqueue(&mut self, task: Waiting) {
+        let ring = (task.job.terms().ring as usize).min(RINGS - 1);
+        self.backlog[ring].push_back(task);
     }
 
     fn has_backlog(&self) -> bool {
@@ -191,11 +198,14 @@ impl Inner {
             if task.due.is_some() {
                 state.delayed.push(task);
             } else {
-                let ring = (task.job.terms().ring as usize).min(RINGS - 1);
-                state.backlog[ring].push_back(task);
+                state.enqueue(task);
             }
         }
         self.feed(&mut state);
+        if !state.failed.is_empty() {
+            // Not here: the caller may be about to tell the job more.
+            self.call_keeper();
+        }
     }
 
     /// Gives cells to tasks that have none. Drops those that nobody wants any more.
@@ -225,6 +235,7 @@ impl Inner {
                     self.give_back(index);
                     let error = TaskError::ItemEncode(Box::new(error.into()));
                     task.job.fail(task.first, items, &error);
+                    state.failed.push(task.job);
                     continue;
                 }
                 let index = filling.finish(task.job.terms(), task.first, task.attempt);
@@ -233,15 +244,21 @@ impl Inner {
         }
     }
 
+    /// Finished tasks that dead workers may have left out of the inbox.
+    fn orphans(&self) -> Vec<u32> {
+        let mut orphans = Vec::new();
+        let mine = |cell: &crate::cell::Cell| cell.mailbox.load(Ordering::Relaxed) == HUB;
+        self.crew.take_orphans(&self.shared, mine, &mut orphans);
+        orphans
+    }
+
     /// Does what there is to do: settles the dead, ends what takes too long, hands finished tasks
     /// to their jobs, submits more. Until when to look again.
     pub(crate) fn turn(self: &Arc<Self>, news: News) -> Option<Instant> {
         let deadline = self.attend(news);
         self.sweep();
         let mut delivered = self.deliver();
-        let mut orphans = Vec::new();
-        let mine = |cell: &crate::cell::Cell| cell.mailbox.load(Ordering::Relaxed) == HUB;
-        self.crew.take_orphans(&self.shared, mine, &mut orphans);
+        let orphans = self.orphans();
         if !orphans.is_empty() {
             // What has come into the inbox meanwhile may be among them.
             let mut state = self.hub.lock();
@@ -266,13 +283,17 @@ impl Inner {
         state.delayed = later;
         for mut task in due as Vec<Waiting> {
             task.due = None;
-            let ring = (task.job.terms().ring as usize).min(RINGS - 1);
-            state.backlog[ring].push_back(task);
+            state.enqueue(task);
         }
         self.feed(&mut state);
         let due = state.delayed.iter().filter_map(|task| task.due).min();
         let others = state.has_sleeper;
+        let failed = std::mem::take(&mut state.failed);
         drop(state);
+        for job in failed {
+            job.settle(self);
+            delivered = true;
+        }
         if delivered && others {
             // What the sleeper waits for may be among it.
             self.nudge();
@@ -414,9 +435,7 @@ impl Inner {
     /// Gives every task that is with no worker its outcome: `error`, unless it has one.
     pub(crate) fn fail_hub(self: &Arc<Self>, error: &TaskError) {
         self.deliver();
-        let mut orphans = Vec::new();
-        let mine = |cell: &crate::cell::Cell| cell.mailbox.load(Ordering::Relaxed) == HUB;
-        self.crew.take_orphans(&self.shared, mine, &mut orphans);
+        let orphans = self.orphans();
         self.hub.lock().finished.extend(orphans);
         self.deliver();
         let mut state = self.hub.lock();

@@ -167,7 +167,7 @@ where
                 continue;
             }
             if map.is_over() {
-                if map.failed() {
+                if map.failed {
                     let left = map.next;
                     self.ready.fill(left, &TaskError::Cancelled);
                     if !self.ready.is_empty() {

@@ -12,9 +12,10 @@ use crate::collect::{AllOrFirstError, Receive};
 use crate::filling::{Prepared, Terms};
 use crate::hub::{Job, Waiting};
 use crate::inner::Inner;
+use crate::options::RetryIf;
 use crate::outcome::outcomes;
 use crate::promise::Promise;
-use crate::retry::{Retries, Verdict};
+use crate::retry::{Retries, Verdict, is_wanted};
 
 /// A job that a handle stands for.
 pub(crate) trait Handled<T>: Job {
@@ -33,6 +34,8 @@ pub(crate) struct Gather<R, T> {
     is_one: bool,
     stopped: AtomicBool,
     state: Mutex<State<R>>,
+    /// Who is asked whether a failure is worth another attempt.
+    asked: Option<RetryIf>,
     finish: fn(Result<Vec<R>, TaskError>) -> Result<T, TaskError>,
     promise: Promise<T>,
     /// Freed with the job.
@@ -72,6 +75,7 @@ where
             pool.nudge();
         }
         let expected = usize::try_from(plan.items).unwrap_or(0);
+        let asked = plan.retries.asked();
         let state = State {
             values: Some(AllOrFirstError::new(expected)),
             left: plan.items,
@@ -85,6 +89,7 @@ where
             is_one: plan.is_one,
             stopped: AtomicBool::new(false),
             state: Mutex::new(state),
+            asked,
             finish,
             promise: Promise::default(),
             _context: plan.context,
@@ -121,10 +126,75 @@ impl<T: Send + 'static> Gather<(), T> {
                 retries: Retries::default(),
                 fail_fast: false,
             }),
+            asked: None,
             finish: |_| Err(TaskError::Closed),
             promise,
             _context: None,
         })
+    }
+}
+
+impl<R, T> Gather<R, T>
+where
+    R: DeserializeOwned + Send + 'static,
+    T: Send + 'static,
+{
+    /// Keeps outcomes, but for those of items that are tried again.
+    fn judge(
+        &self,
+        pool: &Inner,
+        collected: &Collected,
+        decoded: Vec<(u64, Result<R, TaskError>, bool)>,
+        again: &mut Vec<Waiting>,
+    ) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State {
+            values,
+            left,
+            retries,
+            ..
+        } = &mut *state;
+        let Some(values) = values else { return };
+        for (item, outcome, wanted) in decoded {
+            let verdict = match outcome {
+                Err(error) if !self.is_stopped() => retries.judge(item, error, wanted),
+                Err(error) => Verdict::Final(error),
+                Ok(value) => {
+                    *left = left.saturating_sub(1);
+                    values.begin(item);
+                    values.push(Ok(value));
+                    values.end();
+                    continue;
+                }
+            };
+            let error = match verdict {
+                Verdict::Final(error) => error,
+                Verdict::Again {
+                    attempt,
+                    due,
+                    error,
+                } => {
+                    let at = (item - collected.first) as u32;
+                    let prepared = Prepared::again(pool, collected.index, at);
+                    if let (Some(prepared), Some(me)) = (prepared, self.me.upgrade()) {
+                        self.cell.store(0, Ordering::Relaxed);
+                        again.push(Waiting {
+                            job: me,
+                            prepared,
+                            first: item,
+                            attempt,
+                            due,
+                        });
+                        continue;
+                    }
+                    error
+                }
+            };
+            *left = left.saturating_sub(1);
+            values.begin(item);
+            values.push(Err(error));
+            values.end();
+        }
     }
 }
 
@@ -146,50 +216,18 @@ where
     }
 
     fn take(&self, pool: &Inner, collected: &Collected) -> Vec<Waiting> {
+        // The user's code, so without the lock: decoders, and who is asked about retries.
         let mut decoded = Vec::new();
-        // The user's code, so without the lock.
         outcomes::<R>(collected, &mut |item, outcome| {
-            decoded.push((item, outcome))
+            let asked = self.asked.as_ref();
+            let wanted = outcome.as_ref().is_err_and(|error| is_wanted(asked, error));
+            decoded.push((item, outcome, wanted));
         });
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State {
-            values,
-            left,
-            retries,
-            ..
-        } = &mut *state;
-        let Some(values) = values else {
-            return Vec::new();
-        };
         let mut again = Vec::new();
-        for (item, outcome) in decoded {
-            let outcome = match outcome {
-                Err(error) if !self.is_stopped() => match retries.judge(item, error) {
-                    Verdict::Final(error) => Err(error),
-                    Verdict::Again { attempt, due } => {
-                        let at = (item - collected.first) as u32;
-                        let prepared = Prepared::again(pool, collected.index, at);
-                        if let (Some(prepared), Some(me)) = (prepared, self.me.upgrade()) {
-                            self.cell.store(0, Ordering::Relaxed);
-                            again.push(Waiting {
-                                job: me,
-                                prepared,
-                                first: item,
-                                attempt,
-                                due,
-                            });
-                            pool.retried(item, attempt);
-                            continue;
-                        }
-                        Err(TaskError::Protocol)
-                    }
-                },
-                other => other,
-            };
-            *left = left.saturating_sub(1);
-            values.begin(item);
-            values.push(outcome);
-            values.end();
+        self.judge(pool, collected, decoded, &mut again);
+        // The hook for events is the user's, too.
+        for task in &again {
+            pool.retried(task.first, task.attempt);
         }
         again
     }

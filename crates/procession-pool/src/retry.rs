@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use procession_primitives::Death;
+use procession_primitives::{Death, catch};
 
 use crate::TaskError;
 use crate::options::{Options, RetryIf};
@@ -42,8 +42,12 @@ struct Failures {
 pub(crate) enum Verdict {
     /// This is its outcome.
     Final(TaskError),
-    /// It is tried again, at the earliest then.
-    Again { attempt: u32, due: Option<Instant> },
+    /// It is tried again, at the earliest then. If it cannot be, this is its outcome.
+    Again {
+        attempt: u32,
+        due: Option<Instant>,
+        error: TaskError,
+    },
 }
 
 impl Retries {
@@ -62,9 +66,15 @@ impl Retries {
         self.most > 0 || self.crash_limit.is_some()
     }
 
-    /// What becomes of `item` after `error`.
-    pub(crate) fn judge(&mut self, item: u64, error: TaskError) -> Verdict {
-        if !self.any() || !may_differ(&error) {
+    /// Whom to ask whether a failure is worth another attempt: user code, to be called without a
+    /// lock.
+    pub(crate) fn asked(&self) -> Option<RetryIf> {
+        self.wanted.clone()
+    }
+
+    /// What becomes of `item` after `error`, which is worth another attempt if it is `wanted`.
+    pub(crate) fn judge(&mut self, item: u64, error: TaskError, wanted: bool) -> Verdict {
+        if !self.any() {
             return Verdict::Final(error);
         }
         let failures = self.failed.entry(item).or_default();
@@ -77,9 +87,12 @@ impl Retries {
                 self.failed.remove(&item);
                 return Verdict::Final(TaskError::CrashLimit(deaths.into()));
             }
-            return Verdict::Again { attempt, due: None };
+            return Verdict::Again {
+                attempt,
+                due: None,
+                error,
+            };
         }
-        let wanted = self.wanted.as_ref().is_none_or(|wanted| wanted(&error));
         if failures.retries >= self.most || !wanted {
             self.failed.remove(&item);
             return Verdict::Final(error);
@@ -89,8 +102,17 @@ impl Retries {
         let pause = self.backoff.saturating_mul(1 << doublings);
         let pause = pause.min(BACKOFF_MOST);
         let due = (!pause.is_zero()).then(|| Instant::now() + pause);
-        Verdict::Again { attempt, due }
+        Verdict::Again {
+            attempt,
+            due,
+            error,
+        }
     }
+}
+
+/// Whether whoever is `asked` wants another attempt after `error`. A panic says no.
+pub(crate) fn is_wanted(asked: Option<&RetryIf>, error: &TaskError) -> bool {
+    may_differ(error) && asked.is_none_or(|asked| catch(|| asked(error)).unwrap_or(false))
 }
 
 /// Whether another attempt can end otherwise.

@@ -19,7 +19,7 @@ use crate::inner::Inner;
 use crate::map::Job;
 use crate::outcome::outcomes;
 use crate::progress::Bar;
-use crate::retry::{Retries, Verdict};
+use crate::retry::{Retries, Verdict, is_wanted};
 
 /// Most tasks of one call that are with the workers at once.
 const WINDOW_TASKS: usize = 512;
@@ -59,7 +59,7 @@ pub(crate) struct Map<I: Iterator> {
     value_bytes: u64,
     fail_fast: bool,
     /// An item has failed: the others are not wanted any more.
-    failed: bool,
+    pub(crate) failed: bool,
     /// They are not wanted since the program comes to an end.
     pub(crate) interrupted: bool,
     /// Shows how far the call is.
@@ -136,11 +136,6 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
         self.exhausted && self.outstanding() == 0 && self.again.is_empty()
     }
 
-    /// Whether the items that are left are not wanted any more, since one has failed.
-    pub(crate) fn failed(&self) -> bool {
-        self.failed
-    }
-
     pub(crate) fn items(&mut self) -> &mut I {
         &mut self.items
     }
@@ -206,7 +201,7 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
             self.again.clear();
         }
         if !self.again.is_empty() {
-            self.feed_again()?;
+            self.feed_again(receive)?;
         }
         while !self.exhausted && self.has_room() {
             let Some(index) = self.take_cell()? else {
@@ -255,7 +250,7 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
 
     /// Submits items that are to be tried again, when it is time.
     #[cold]
-    fn feed_again(&mut self) -> Result<(), TaskError> {
+    fn feed_again<R>(&mut self, receive: &mut impl Receive<R>) -> Result<(), TaskError> {
         let now = Instant::now();
         for _ in 0..self.again.len() {
             let Some(again) = self.again.pop_front() else {
@@ -273,10 +268,13 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
                 break;
             };
             let len = again.prepared.len() as u64;
-            if filling.take(again.prepared).is_err() {
+            if let Err(error) = filling.take(again.prepared) {
                 drop(filling);
                 self.pool.give_back(index);
-                return Err(TaskError::Protocol);
+                receive.begin(again.item);
+                receive.push(Err(TaskError::ItemEncode(Box::new(error.into()))));
+                receive.end();
+                continue;
             }
             // Before all others: it has waited once.
             let terms = self.terms.in_ring(0);
@@ -399,14 +397,20 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
         let (pool, retries, queue) = (&self.pool, &mut self.retries, &mut self.again);
         let (fail_fast, failed) = (self.fail_fast, &mut self.failed);
         let (mut failures, mut retried) = (0, 0);
+        let asked = retries.asked();
         receive.begin(collected.first);
         outcomes(collected, &mut |item, outcome| {
             let error = match outcome {
                 Ok(value) => return receive.push(Ok(value)),
                 Err(error) => error,
             };
-            let error = match retries.judge(item, error) {
-                Verdict::Again { attempt, due } if !*failed => {
+            let wanted = is_wanted(asked.as_ref(), &error);
+            let error = match retries.judge(item, error, wanted) {
+                Verdict::Again {
+                    attempt,
+                    due,
+                    error,
+                } if !*failed => {
                     let at = (item - collected.first) as u32;
                     if let Some(prepared) = Prepared::again(pool, collected.index, at) {
                         queue.push_back(Again {
@@ -421,7 +425,7 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
                         receive.begin(item + 1);
                         return;
                     }
-                    TaskError::Protocol
+                    error
                 }
                 Verdict::Again { .. } => TaskError::Cancelled,
                 Verdict::Final(error) => error,

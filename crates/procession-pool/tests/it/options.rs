@@ -13,7 +13,7 @@ use crate::support::agent::{self, Act, Plan, Stage, items, work};
 use crate::support::usable::check_usable;
 
 pub(crate) fn cases() -> Vec<Case> {
-    cases![options:
+    cases![options: retry_if_that_panics,
         timeout_of_one, timeout_in_a_chunk, timeout_covers_decoding, timeout_leaves_the_quick_alone,
         timeout_at_the_last_moment, grace_for_those_who_ask, grace_for_those_who_do_not,
         time_left, retries_end_in_a_value, retries_end_in_the_last_error, retries_of_one_in_a_chunk,
@@ -634,4 +634,20 @@ fn defaults_of_the_builder() {
     check_timed_out(view.apply(endless, words + 2), LIMIT * 2);
     assert_eq!(ledger::get(words + 2), 1);
     assert_eq!(pool.map(|n: u32| n, 0..100).unwrap().len(), 100);
+}
+
+/// Whoever is asked may panic: that means no, and harms nobody.
+fn retry_if_that_panics() {
+    let pool = Pool::with_workers(2).unwrap();
+    let view = pool.retries(3).retry_if(|_| panic!("no answer"));
+    let odd = |n: u32| if n == 3 { panic!("odd") } else { n };
+    let is_first = |outcome: &Result<u32, TaskError>| matches!(outcome, Err(TaskError::Panicked(panic)) if panic.message() == "odd");
+    let outcomes = view.map_results(odd, 0..6);
+    assert!(is_first(&outcomes[3]), "{:?}", outcomes[3]);
+    assert_eq!(outcomes.iter().flatten().count(), 5);
+    let pending = [view.apply_async(odd, 3), view.apply_async(odd, 4)];
+    let [failed, fine] = pending.map(procession_pool::AsyncResult::get);
+    assert!(is_first(&failed), "{failed:?}");
+    assert_eq!(fine.unwrap(), 4);
+    assert_eq!(pool.stats().retries, 0);
 }
