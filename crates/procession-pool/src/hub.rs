@@ -23,7 +23,6 @@ use procession_primitives::{News, wake};
 
 use crate::TaskError;
 use crate::call::Collected;
-use crate::cell::Kind;
 use crate::filling::{Filling, Prepared, Terms};
 use crate::inner::Inner;
 use crate::mailbox::{self, HUB, SLEEPING, UNATTENDED};
@@ -94,12 +93,12 @@ pub(crate) struct Hub {
 #[derive(Default)]
 pub(crate) struct State {
     /// Jobs of the tasks that have a cell, by its index.
-    tasks: Vec<Option<Arc<dyn Job>>>,
+    pub(crate) tasks: Vec<Option<Arc<dyn Job>>>,
     in_cells: usize,
     finished: Vec<u32>,
     /// Tasks without a cell, by ring.
-    backlog: [VecDeque<Waiting>; RINGS],
-    delayed: Vec<Waiting>,
+    pub(crate) backlog: [VecDeque<Waiting>; RINGS],
+    pub(crate) delayed: Vec<Waiting>,
     /// Jobs that have failed since there was no memory for a task: to be settled without the lock.
     failed: Vec<Arc<dyn Job>>,
     pub(crate) has_sleeper: bool,
@@ -123,7 +122,7 @@ impl State {
         self.in_cells += 1;
     }
 
-    fn remove(&mut self, index: u32) -> Option<Arc<dyn Job>> {
+    pub(crate) fn remove(&mut self, index: u32) -> Option<Arc<dyn Job>> {
         let job = self.tasks.get_mut(index as usize)?.take()?;
         self.in_cells -= 1;
         Some(job)
@@ -464,57 +463,5 @@ impl Inner {
             job.fail(first, items, error);
             job.settle(self);
         }
-    }
-
-    /// Takes back the tasks of `job` that no worker has begun. With `running` ends those in hand,
-    /// too. Whether there were any of either kind.
-    pub(crate) fn stop_job(&self, job: &dyn Job, running: bool) -> bool {
-        let mut state = self.hub.lock();
-        let is_it = |other: &Arc<dyn Job>| std::ptr::addr_eq(Arc::as_ptr(other), job);
-        let mut any = false;
-        let cells = match job.cell() {
-            // Still without a cell, or about to be tried again. Under the lock, as it is given one.
-            Some(None) => {
-                job.stop();
-                return true;
-            }
-            Some(Some(index)) => index..index + 1,
-            None => {
-                job.stop();
-                let waiting = state.backlog.iter().flatten().chain(&state.delayed);
-                any = waiting.map(|task| &task.job).any(is_it);
-                0..state.tasks.len() as u32
-            }
-        };
-        let is_whole = job.cell().is_none();
-        let mut claimed = Vec::new();
-        for index in cells {
-            let Some(cell) = self.shared.cell(index) else {
-                break;
-            };
-            if !state.tasks[index as usize].as_ref().is_some_and(is_it) {
-                continue;
-            }
-            if cell.cancel() {
-                state.remove(index);
-                self.recycle(index);
-                any = true;
-            } else if cell.state().kind == Kind::Claimed {
-                claimed.push((index, cell));
-            }
-        }
-        // After all that nobody has: a worker that takes a killed one's place finds none of them.
-        for (index, cell) in claimed {
-            if is_whole {
-                // What is not begun of a chunk is left alone.
-                cell.stop.store(1, Ordering::Relaxed);
-                any = true;
-            }
-            let now = cell.state();
-            if running && now.kind == Kind::Claimed {
-                any |= self.crew.stop(&self.shared, index, cell, now.worker);
-            }
-        }
-        any
     }
 }

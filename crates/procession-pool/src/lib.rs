@@ -111,6 +111,7 @@ mod sealed;
 mod settle;
 mod shared;
 mod stats;
+mod stop;
 mod stream;
 mod submit;
 mod task;
