@@ -126,6 +126,10 @@ pub enum TaskError {
     InCallback,
     /// The outcome was handed out before.
     Taken,
+    /// There was no outcome when the time to wait for it was up.
+    Unfinished,
+    /// The death of a worker has broken the executor, which was asked to break so.
+    Broken(Box<Death>),
     /// The worker wrote something that is no outcome.
     Protocol,
 }
@@ -157,6 +161,8 @@ impl fmt::Display for TaskError {
             Self::NotClosed => f.write_str("the pool is still open"),
             Self::InCallback => f.write_str("a callback cannot wait for the end of its pool"),
             Self::Taken => f.write_str("the outcome was handed out before"),
+            Self::Unfinished => f.write_str("not finished in time"),
+            Self::Broken(death) => write!(f, "the executor was broken: worker {death}"),
             Self::Protocol => f.write_str("the worker wrote something that is no outcome"),
         }
     }

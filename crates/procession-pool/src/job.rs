@@ -12,9 +12,9 @@ use crate::collect::{AllOrFirstError, Receive};
 use crate::filling::{Prepared, Terms};
 use crate::hub::{Job, Waiting};
 use crate::inner::Inner;
-use crate::options::RetryIf;
 use crate::outcome::outcomes;
 use crate::promise::Promise;
+use crate::raw::RetryIf;
 use crate::retry::{Retries, Verdict, is_wanted};
 
 /// A job that a handle stands for.

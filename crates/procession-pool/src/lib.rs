@@ -103,6 +103,7 @@ mod output;
 mod pool;
 mod progress;
 mod promise;
+pub mod raw;
 mod record;
 mod retry;
 mod roster;

@@ -1,10 +1,9 @@
 //! What can be chosen per call.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::TaskError;
+use crate::raw::RetryIf;
 
 /// How urgent a call's tasks are among those of a pool.
 ///
@@ -31,8 +30,6 @@ impl Priority {
         }
     }
 }
-
-pub(crate) type RetryIf = Arc<dyn Fn(&TaskError) -> bool + Send + Sync>;
 
 /// What can be chosen per call.
 #[derive(Clone, Default)]

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use procession_primitives::{Death, catch};
 
 use crate::TaskError;
-use crate::options::{Options, RetryIf};
+use crate::options::Options;
+use crate::raw::RetryIf;
 
 /// Longest pause before an attempt.
 const BACKOFF_MOST: Duration = Duration::from_secs(3600);

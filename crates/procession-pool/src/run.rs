@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 
 use crate::TaskError;
 use crate::args::Args;
+use crate::raw::{self, Encoded};
 use crate::record::Tag;
 use crate::task::Task;
 
@@ -35,8 +36,55 @@ pub(crate) struct Functions {
 pub(crate) type Trampoline = fn(Functions, &mut Task<'_>, &mut States);
 
 /// What a task runs, as workers find it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Code([[u64; 2]; 3]);
+
+/// The same function, for a call in this process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Here {
+    call: fn(usize, &[u8]) -> Result<Encoded, TaskError>,
+    main: usize,
+}
+
+impl Here {
+    pub(crate) fn of<A: DeserializeOwned, R: Serialize>(function: fn(A) -> R) -> Here {
+        Here {
+            call: call_here::<A, R>,
+            main: function as usize,
+        }
+    }
+
+    pub(crate) fn of_star<T: Args + DeserializeOwned, R: Serialize>(
+        function: T::Function<R>,
+    ) -> Here {
+        Here {
+            call: call_star_here::<T, R>,
+            main: T::address(function),
+        }
+    }
+
+    pub(crate) fn call(&self, item: &[u8]) -> Result<Encoded, TaskError> {
+        (self.call)(self.main, item)
+    }
+}
+
+fn call_here<A: DeserializeOwned, R: Serialize>(
+    main: usize,
+    item: &[u8],
+) -> Result<Encoded, TaskError> {
+    // SAFETY: as `Here::of` paired it.
+    let function: fn(A) -> R = unsafe { fn_from_address(main) };
+    raw::call(item, function)
+}
+
+fn call_star_here<T: Args + DeserializeOwned, R: Serialize>(
+    main: usize,
+    item: &[u8],
+) -> Result<Encoded, TaskError> {
+    // SAFETY: as `Here::of_star` paired it.
+    let function: T::Function<R> = unsafe { T::function::<R>(main) };
+    raw::call(item, |item| T::call::<R>(function, item))
+}
 
 /// What the code at `address` is called in all processes of this build.
 fn name(address: usize) -> Result<[u64; 2], TaskError> {
@@ -119,6 +167,11 @@ impl Code {
 
     pub(crate) fn words(self) -> [[u64; 2]; 3] {
         self.0
+    }
+
+    /// What another process has named: looked for, and refused, when it is run.
+    pub(crate) fn from_words(words: [[u64; 2]; 3]) -> Code {
+        Code(words)
     }
 }
 
