@@ -11,6 +11,7 @@ use crate::TaskError;
 use crate::hub::Waiter;
 use crate::inner::Inner;
 use crate::job::Handled;
+use crate::raw::Done;
 
 /// The outcome of [`apply_async`](crate::View::apply_async) and its like, once there is one.
 ///
@@ -72,12 +73,22 @@ impl<T: Send + 'static> AsyncResult<T> {
 
     /// The outcome if it is there by now, as [`get_timeout`](Self::get_timeout) with no time.
     pub fn try_get(&mut self) -> Option<Result<T, TaskError>> {
+        if self.ready() {
+            self.wait();
+        }
         self.take()
     }
 
     fn get_until(&mut self, deadline: Option<Instant>) -> Option<Result<T, TaskError>> {
         self.wait_until(deadline);
         self.take()
+    }
+
+    /// Has the outcome found out when it comes.
+    fn watch(&self) {
+        if !self.job.promise().is_done() {
+            self.pool.watch_job(&*self.job);
+        }
     }
 
     fn take(&self) -> Option<Result<T, TaskError>> {
@@ -110,12 +121,15 @@ impl<T: Send + 'static> AsyncResult<T> {
     /// Whether the outcome is there.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.job.promise().is_done()
+        self.job.promise().is_done() || self.pool.is_finished(&*self.job)
     }
 
     /// Whether the outcome is a value; `None` while it is not there, or after it was handed out.
     #[must_use]
     pub fn successful(&self) -> Option<bool> {
+        if self.ready() {
+            self.wait();
+        }
         self.job.promise().is_ok()
     }
 
@@ -140,16 +154,11 @@ impl<T: Send + 'static> AsyncResult<T> {
         if promise.is_claimed() {
             return false;
         }
-        let stopped = self.pool.stop_job(&*self.job, running);
-        if stopped {
-            self.job.stop();
-            let first = self.job.cancel(&self.pool);
-            self.pool.nudge();
-            if first {
-                return true;
-            }
+        let done: &dyn Done = &*self.job;
+        if self.pool.stop_and_tell(done, running) {
+            return true;
         }
-        if stopped || running {
+        if done.is_stopped() || running {
             // Another thread gives it its outcome. Or a worker has claimed it and not begun, and
             // leaves it alone now. Or it has finished.
             self.wait();
@@ -168,6 +177,7 @@ impl<T: Send + 'static> AsyncResult<T> {
                 callback(value);
             }
         }));
+        self.watch();
         self
     }
 
@@ -178,6 +188,7 @@ impl<T: Send + 'static> AsyncResult<T> {
                 callback(error);
             }
         }));
+        self.watch();
         self
     }
 }
@@ -186,11 +197,15 @@ impl<T: Send + 'static> Future for AsyncResult<T> {
     type Output = Result<T, TaskError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.job.promise().poll(context)
+        let polled = self.job.promise().poll(context);
+        if polled.is_pending() {
+            self.watch();
+        }
+        polled
     }
 }
 
-impl<T> fmt::Debug for AsyncResult<T> {
+impl<T: 'static> fmt::Debug for AsyncResult<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ready = self.job.promise().is_done();
         f.debug_struct("AsyncResult")

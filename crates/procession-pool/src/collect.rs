@@ -110,11 +110,6 @@ impl<R> AllOrFirstError<R> {
         }
     }
 
-    /// Whether an item has failed.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.failed.is_some()
-    }
-
     /// What came of a call that ended so. An item's own error says more than that of the pool.
     pub(crate) fn finish(self, ended: Result<(), TaskError>) -> Result<Vec<R>, TaskError> {
         match self.failed {

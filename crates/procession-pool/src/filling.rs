@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::cell::{Cell, SMALL};
 use crate::inner::Inner;
 use crate::options::Options;
+use crate::raw::Items;
 use crate::record::{self, HEADER, Records, Tag};
 use crate::run::Code;
 
@@ -104,43 +105,17 @@ pub(crate) struct Prepared {
 
 #[derive(Debug)]
 enum Input {
-    Bytes(Vec<u8>),
-    /// Larger, or the keeper of objects whose handles are in it.
-    Block(Writer),
+    Items(Items),
+    /// Of a task that is tried again.
+    Block(Box<Writer>),
 }
 
-/// Longer inputs are kept in the arena from the beginning.
-const BYTES_MOST: usize = 4096;
-
 impl Prepared {
-    /// One encoded item.
-    pub(crate) fn one<A: Serialize>(pool: &Inner, item: &A) -> Result<Prepared, EncodeError> {
-        let mut bytes = vec![0; HEADER];
-        let (encoded, passengers) = boarding(|| encode(item, &mut bytes));
-        encoded?;
-        let len = bytes.len() - HEADER;
-        bytes[..HEADER].copy_from_slice(&record::header(Tag::Value, len));
-        Self::from_bytes(pool, bytes, 1, &passengers)
-    }
-
-    pub(crate) fn from_bytes(
-        pool: &Inner,
-        bytes: Vec<u8>,
-        items: u32,
-        passengers: &Passengers,
-    ) -> Result<Prepared, EncodeError> {
-        let input = if bytes.len() <= BYTES_MOST && passengers.is_empty() {
-            Input::Bytes(bytes)
-        } else {
-            let mut block = Writer::new(pool.shared.family, bytes.len())?;
-            block.extend(&bytes)?;
-            if !passengers.is_empty() {
-                let boarded = passengers.board(block.id());
-                boarded.map_err(|error| EncodeError::Failed(error.to_string()))?;
-            }
-            Input::Block(block)
-        };
-        Ok(Prepared { items, input })
+    pub(crate) fn new(items: Items) -> Prepared {
+        Prepared {
+            items: items.len() as u32,
+            input: Input::Items(items),
+        }
     }
 
     /// Item `item` of the finished task in cell `index`, to be tried again.
@@ -151,7 +126,7 @@ impl Prepared {
         let (tag, encoded) = Records(input).nth(item as usize)?;
         let header = record::header(tag, encoded.len());
         let input = match BlockId::from_word(cell.input.load(Ordering::Relaxed)) {
-            None => Input::Bytes([&header, encoded].concat()),
+            None => Input::Items(Items::from_bytes(&[&header, encoded].concat()).ok()?),
             Some(old) => {
                 let mut block =
                     Writer::new(pool.shared.family, header.len() + encoded.len()).ok()?;
@@ -159,7 +134,7 @@ impl Prepared {
                 block.extend(encoded).ok()?;
                 // The objects whose handles are in it are kept with it.
                 pool.shared.family.reboard(old, block.id()).ok()?;
-                Input::Block(block)
+                Input::Block(Box::new(block))
             }
         };
         Some(Prepared { items: 1, input })
@@ -168,7 +143,7 @@ impl Prepared {
     /// Bytes of the input.
     pub(crate) fn len(&self) -> usize {
         match &self.input {
-            Input::Bytes(bytes) => bytes.len(),
+            Input::Items(items) => items.bytes().len(),
             Input::Block(block) => block.len(),
         }
     }
@@ -268,12 +243,20 @@ impl<'a> Filling<'a> {
     }
 
     /// Takes over a whole input.
-    pub(crate) fn take(&mut self, prepared: Prepared) -> Result<(), OutOfMemory> {
+    pub(crate) fn take(&mut self, prepared: Prepared) -> Result<(), EncodeError> {
         self.items = prepared.items;
         match prepared.input {
-            Input::Bytes(bytes) => self.put(&bytes),
+            Input::Items(items) => {
+                // What does not fit into the cell goes into a block of that size.
+                self.expected = items.bytes().len();
+                self.put(items.bytes())?;
+                match items.passengers() {
+                    Some(passengers) => self.carry(passengers),
+                    None => Ok(()),
+                }
+            }
             Input::Block(block) => {
-                self.block = Some(block);
+                self.block = Some(*block);
                 Ok(())
             }
         }

@@ -7,8 +7,14 @@
 //!
 //! Of all that wait, one sleeps on the inbox, where workers push: the *sleeper*. The others are
 //! *followers*; they sleep on a word of their own, which is bumped when their job is done, and when
-//! the sleeper leaves and one of them has to take its place. Where nobody waits, the inbox says
-//! `UNATTENDED`, and whoever pushes wakes the keeper.
+//! the sleeper leaves and one of them has to take its place. Where nobody waits, but somebody is to
+//! be told of an outcome (a callback, a waker, an item that may be tried again or has a time-out:
+//! such jobs are *watched*), the inbox says `UNATTENDED`, and whoever pushes wakes the keeper.
+//!
+//! Where nobody waits and nobody is to be told, finished tasks stay where they are until somebody
+//! comes: most handles are made long before they are waited for, and a thread that is woken for
+//! each of them costs more than the tasks do. If there are more tasks than cells, the header says
+//! that the pool is *hungry*: a worker that finds nothing to do then wakes the keeper.
 //!
 //! Jobs' code (decoding, callbacks) runs while none of this is held, and after the task was taken
 //! out of the list: a callback may wait for another job, which then is collected by its own wait.
@@ -23,14 +29,17 @@ use procession_primitives::{News, wake};
 
 use crate::TaskError;
 use crate::call::Collected;
-use crate::filling::{Filling, Prepared, Terms};
+use crate::filling::{Prepared, Terms};
 use crate::inner::Inner;
-use crate::mailbox::{self, HUB, SLEEPING, UNATTENDED};
+use crate::mailbox::{self, HUB};
+
 use crate::shared::{CELLS, RINGS};
-use crate::stream::RESERVE;
 
 /// What gets the outcomes of some tasks.
-pub(crate) trait Job: Send + Sync {
+///
+/// Sealed: other crates implement [`Done`], which only names it.
+#[allow(private_interfaces, reason = "sealed")]
+pub trait Job: Send + Sync {
     fn terms(&self) -> &Terms;
 
     /// Marks it as not wanted any more: what has no cell gets none.
@@ -39,8 +48,8 @@ pub(crate) trait Job: Send + Sync {
     /// Whether nobody wants its outcome any more.
     fn is_stopped(&self) -> bool;
 
-    /// Takes in the outcomes of a finished task. What is to be tried again.
-    fn take(&self, pool: &Inner, collected: &Collected) -> Vec<Waiting>;
+    /// Takes in the outcomes of a finished task. What is to be tried again. `me` is this job.
+    fn take(&self, me: &Arc<dyn Job>, pool: &Inner, collected: &Collected) -> Vec<Waiting>;
 
     /// Takes in that items from `first` on have failed.
     fn fail(&self, first: u64, items: u32, error: &TaskError);
@@ -56,7 +65,8 @@ pub(crate) trait Job: Send + Sync {
 }
 
 /// A task that has no cell yet.
-pub(crate) struct Waiting {
+#[allow(missing_debug_implementations, reason = "not to be seen outside")]
+pub struct Waiting {
     pub(crate) job: Arc<dyn Job>,
     pub(crate) prepared: Prepared,
     pub(crate) first: u64,
@@ -67,7 +77,7 @@ pub(crate) struct Waiting {
 
 /// A thread that waits.
 #[derive(Debug, Default)]
-pub(crate) struct Waiter(AtomicU32);
+pub(crate) struct Waiter(pub(crate) AtomicU32);
 
 impl Waiter {
     pub(crate) fn bump(&self) {
@@ -77,44 +87,68 @@ impl Waiter {
     }
 }
 
+/// After so many finished tasks others get their cells.
+const FED: usize = 16;
+
+/// Who works for the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// A thread that waits, or ends the pool.
+    Waiter,
+    /// The keeper: it leaves the work to threads that wait.
+    Keeper,
+}
+
 /// The jobs of a pool.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Hub {
     state: Mutex<State>,
     /// Jobs without an outcome.
     jobs: AtomicUsize,
+    /// Those of them whose end somebody is to be told of, and a few more for a moment.
+    pub(crate) watched: AtomicUsize,
+    /// Threads that wait until there is none.
+    pub(crate) settling: AtomicUsize,
+    /// Threads that wait, and so work.
+    pub(crate) waiters: AtomicUsize,
+    /// Tasks without a cell that were submitted since the backlog was looked at. A lock of its own:
+    /// who submits does not disturb who collects.
+    inflow: Mutex<Vec<Waiting>>,
+    /// Tasks without a cell, in either.
+    pub(crate) waiting: AtomicUsize,
+    pub(crate) is_keeper_asleep: AtomicBool,
     pub(crate) keeper: Mutex<Option<JoinHandle<()>>>,
     pub(crate) is_kept: AtomicBool,
     pub(crate) ending: AtomicBool,
     /// No cell was free, and none of ours will be given back.
-    starved: AtomicBool,
+    pub(crate) starved: AtomicBool,
 }
 
 #[derive(Default)]
 pub(crate) struct State {
     /// Jobs of the tasks that have a cell, by its index.
     pub(crate) tasks: Vec<Option<Arc<dyn Job>>>,
-    in_cells: usize,
-    finished: Vec<u32>,
+    pub(crate) in_cells: usize,
+    pub(crate) finished: Vec<u32>,
     /// Tasks without a cell, by ring.
     pub(crate) backlog: [VecDeque<Waiting>; RINGS],
     pub(crate) delayed: Vec<Waiting>,
     /// Jobs that have failed since there was no memory for a task: to be settled without the lock.
-    failed: Vec<Arc<dyn Job>>,
+    pub(crate) failed: Vec<Arc<dyn Job>>,
     pub(crate) has_sleeper: bool,
-    followers: Vec<Arc<Waiter>>,
+    pub(crate) followers: Vec<Arc<Waiter>>,
 }
 
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for Hub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State")
-            .field("in_cells", &self.in_cells)
+        f.debug_struct("Hub")
+            .field("jobs", &self.jobs)
             .finish_non_exhaustive()
     }
 }
 
 impl State {
-    fn put(&mut self, index: u32, job: Arc<dyn Job>) {
+    pub(crate) fn put(&mut self, index: u32, job: Arc<dyn Job>) {
         if self.tasks.is_empty() {
             self.tasks.resize_with(CELLS as usize, || None);
         }
@@ -128,13 +162,9 @@ impl State {
         Some(job)
     }
 
-    fn enqueue(&mut self, task: Waiting) {
+    pub(crate) fn enqueue(&mut self, task: Waiting) {
         let ring = (task.job.terms().ring as usize).min(RINGS - 1);
         self.backlog[ring].push_back(task);
-    }
-
-    fn has_backlog(&self) -> bool {
-        self.backlog.iter().any(|ring| !ring.is_empty())
     }
 }
 
@@ -152,14 +182,43 @@ impl Hub {
     pub(crate) fn end(&self, pool: &Inner) {
         // AcqRel: who sees that none is left sees all that they did.
         if self.jobs.fetch_sub(1, Ordering::AcqRel) == 1 {
-            for follower in &self.lock().followers {
-                follower.bump();
+            // SeqCst: pairs with the fence in `settle_hub`: either it sees that none is left, or we
+            // see that it waits for that.
+            fence(Ordering::SeqCst);
+            if self.settling.load(Ordering::Relaxed) > 0 {
+                for follower in &self.lock().followers {
+                    follower.bump();
+                }
+                pool.nudge();
             }
-            pool.nudge();
         }
     }
 
-    fn is_idle(&self) -> bool {
+    /// A watched job has ended.
+    pub(crate) fn unwatch(&self) {
+        self.watched.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether outcomes have to be looked at when they come, also if nobody waits.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether tasks wait for a cell.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether a thread waits, so that the keeper has nothing to do.
+    pub(crate) fn is_attended(&self) -> bool {
+        self.waiters.load(Ordering::Relaxed) > 0
+    }
+
+    pub(crate) fn inflow(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.inflow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
         // Acquire: pairs with `end`.
         self.jobs.load(Ordering::Acquire) == 0
     }
@@ -171,76 +230,8 @@ impl Hub {
 }
 
 impl Inner {
-    fn inbox(&self) -> &'static AtomicU32 {
+    pub(crate) fn inbox(&self) -> &'static AtomicU32 {
         &self.shared.header().inbox.0
-    }
-
-    /// Hands filled cell `index` to the workers, for `job`.
-    pub(crate) fn submit_for(&self, index: u32, job: Arc<dyn Job>) {
-        let mut state = self.hub.lock();
-        self.submit_in(&mut state, index, job);
-    }
-
-    fn submit_in(&self, state: &mut State, index: u32, job: Arc<dyn Job>) {
-        if let Some(cell) = self.shared.cell(index) {
-            cell.mailbox.store(HUB, Ordering::Relaxed);
-            job.placed(index);
-            state.put(index, job);
-            self.submit(index, cell);
-        }
-    }
-
-    /// Submits tasks when there are cells for them.
-    pub(crate) fn queue_up(&self, tasks: impl IntoIterator<Item = Waiting>) {
-        let mut state = self.hub.lock();
-        for task in tasks {
-            if task.due.is_some() {
-                state.delayed.push(task);
-            } else {
-                state.enqueue(task);
-            }
-        }
-        self.feed(&mut state);
-        if !state.failed.is_empty() {
-            // Not here: the caller may be about to tell the job more.
-            self.call_keeper();
-        }
-    }
-
-    /// Gives cells to tasks that have none. Drops those that nobody wants any more.
-    fn feed(&self, state: &mut State) {
-        for ring in 0..RINGS {
-            while let Some(task) = state.backlog[ring].front() {
-                if task.job.is_stopped() {
-                    // Its job has its outcome.
-                    state.backlog[ring].pop_front();
-                    continue;
-                }
-                let reserve = if state.in_cells > 0 { RESERVE } else { 0 };
-                let Some(index) = self.try_take_cell(reserve) else {
-                    // Our own tasks give cells back, if there are any.
-                    let starved = state.in_cells == 0;
-                    self.hub.starved.store(starved, Ordering::Relaxed);
-                    return;
-                };
-                let task = state.backlog[ring].pop_front();
-                let filling = Filling::new(self, index, 0);
-                let (Some(task), Some(mut filling)) = (task, filling) else {
-                    return self.give_back(index);
-                };
-                let items = task.prepared.items;
-                if let Err(error) = filling.take(task.prepared) {
-                    drop(filling);
-                    self.give_back(index);
-                    let error = TaskError::ItemEncode(Box::new(error.into()));
-                    task.job.fail(task.first, items, &error);
-                    state.failed.push(task.job);
-                    continue;
-                }
-                let index = filling.finish(task.job.terms(), task.first, task.attempt);
-                self.submit_in(state, index, task.job);
-            }
-        }
     }
 
     /// Finished tasks that dead workers may have left out of the inbox.
@@ -253,10 +244,10 @@ impl Inner {
 
     /// Does what there is to do: settles the dead, ends what takes too long, hands finished tasks
     /// to their jobs, submits more. Until when to look again.
-    pub(crate) fn turn(self: &Arc<Self>, news: News) -> Option<Instant> {
+    pub(crate) fn turn(self: &Arc<Self>, news: News, who: Who) -> Option<Instant> {
         let deadline = self.attend(news);
         self.sweep();
-        let mut delivered = self.deliver();
+        let mut delivered = self.deliver(who);
         let orphans = self.orphans();
         if !orphans.is_empty() {
             // What has come into the inbox meanwhile may be among them.
@@ -266,7 +257,7 @@ impl Inner {
             state.finished.sort_unstable();
             state.finished.dedup();
             drop(state);
-            delivered |= self.deliver();
+            delivered |= self.deliver(who);
         }
         if !self.hub.is_idle()
             && let Some(error) = self.crew.is_deserted()
@@ -282,6 +273,7 @@ impl Inner {
         state.delayed = later;
         for mut task in due as Vec<Waiting> {
             task.due = None;
+            self.hub.waiting.fetch_add(1, Ordering::Relaxed);
             state.enqueue(task);
         }
         self.feed(&mut state);
@@ -295,148 +287,52 @@ impl Inner {
         }
         if delivered && others {
             // What the sleeper waits for may be among it.
-            self.nudge();
+            self.wake_sleeper();
         }
         [deadline, due].into_iter().flatten().min()
     }
 
     /// Hands finished tasks to their jobs, one by one. Whether there were any.
-    fn deliver(self: &Arc<Self>) -> bool {
-        let mut any = false;
+    pub(crate) fn deliver(self: &Arc<Self>, who: Who) -> bool {
+        let mut delivered: usize = 0;
         loop {
+            if who == Who::Keeper && self.hub.is_attended() {
+                return delivered > 0;
+            }
             let mut state = self.hub.lock();
             if state.finished.is_empty() {
                 // The latest first, and so popped last.
                 mailbox::take(&self.shared, self.inbox(), &mut state.finished);
             }
-            let Some(index) = state.finished.pop() else {
-                return any;
+            let next = state.finished.pop();
+            // Not after each, so that it does not get into the way of those who submit.
+            if self.hub.has_waiting() && (next.is_none() || delivered % FED == FED - 1) {
+                self.feed(&mut state);
+            }
+            let Some(index) = next else {
+                return delivered > 0;
             };
             let Some(job) = state.remove(index) else {
                 continue;
             };
             drop(state);
-            any = true;
+            delivered += 1;
             let collected = Collected::read(self, index);
-            let again = collected.map(|collected| job.take(self, &collected));
+            let again = collected.map(|collected| job.take(&job, self, &collected));
             self.recycle(index);
             if let Some(again) = again.filter(|again| !again.is_empty()) {
                 self.queue_up(again);
             }
             job.settle(self);
-            let mut state = self.hub.lock();
-            if state.has_backlog() {
-                self.feed(&mut state);
-            }
         }
-    }
-
-    /// Waits until `done`, working meanwhile. False if `deadline` passes first.
-    ///
-    /// `waiter` is bumped by whoever makes it so.
-    pub(crate) fn wait_for(
-        self: &Arc<Self>,
-        waiter: &Arc<Waiter>,
-        deadline: Option<Instant>,
-        done: impl Fn() -> bool,
-    ) -> bool {
-        let finished = loop {
-            let news = self.shared.family.news();
-            // Acquire: pairs with `bump`.
-            let seen = waiter.0.load(Ordering::Acquire);
-            if done() {
-                break true;
-            }
-            let next = self.turn(news);
-            if done() {
-                break true;
-            }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                break false;
-            }
-            let until = [deadline, next].into_iter().flatten().min();
-            let mut state = self.hub.lock();
-            if state.has_sleeper {
-                state.followers.push(Arc::clone(waiter));
-                drop(state);
-                if !done() {
-                    self.shared.family.park(&waiter.0, seen, news, until);
-                }
-                let mut state = self.hub.lock();
-                state.followers.retain(|other| !Arc::ptr_eq(other, waiter));
-            } else {
-                state.has_sleeper = true;
-                drop(state);
-                if self.say(SLEEPING) && !done() && waiter.0.load(Ordering::Acquire) == seen {
-                    self.shared.family.park(self.inbox(), SLEEPING, news, until);
-                }
-                let inbox = self.inbox();
-                let _ = inbox.compare_exchange(SLEEPING, 0, Ordering::Relaxed, Ordering::Relaxed);
-                self.hub.lock().has_sleeper = false;
-            }
-        };
-        self.hand_over();
-        finished
-    }
-
-    /// Puts `word` into the empty inbox. False if there is something in it.
-    pub(crate) fn say(&self, word: u32) -> bool {
-        let inbox = self.inbox();
-        let said = [0, UNATTENDED].into_iter().any(|empty| {
-            // Relaxed: the word alone matters.
-            let said = inbox.compare_exchange(empty, word, Ordering::Relaxed, Ordering::Relaxed);
-            said.is_ok()
-        });
-        // SeqCst: pairs with the fence in `nudge`. A look at what is waited for follows.
-        fence(Ordering::SeqCst);
-        said
-    }
-
-    /// Leaves the inbox to another thread.
-    fn hand_over(&self) {
-        let state = self.hub.lock();
-        if state.has_sleeper {
-            return;
-        }
-        if let Some(follower) = state.followers.last() {
-            follower.bump();
-        } else if !self.say(UNATTENDED) || state.has_backlog() || !state.delayed.is_empty() {
-            self.call_keeper();
-        }
-    }
-
-    /// Has whoever sleeps for the hub look again.
-    pub(crate) fn nudge(&self) {
-        // SeqCst: pairs with the fence in `say`: either we see that somebody sleeps, or it sees what
-        // was done before.
-        fence(Ordering::SeqCst);
-        let inbox = self.inbox();
-        let woken = inbox.compare_exchange(SLEEPING, 0, Ordering::Relaxed, Ordering::Relaxed);
-        if woken.is_ok() {
-            wake(inbox, 1);
-        } else {
-            self.call_keeper();
-        }
-    }
-
-    pub(crate) fn call_keeper(&self) {
-        let keeper = &self.shared.header().keeper.0;
-        keeper.fetch_add(1, Ordering::Relaxed);
-        wake(keeper, 1);
-    }
-
-    /// Waits until every job has its outcome.
-    pub(crate) fn settle_hub(self: &Arc<Self>, deadline: Option<Instant>) -> bool {
-        let waiter = Arc::new(Waiter::default());
-        self.hub.is_idle() || self.wait_for(&waiter, deadline, || self.hub.is_idle())
     }
 
     /// Gives every task that is with no worker its outcome: `error`, unless it has one.
     pub(crate) fn fail_hub(self: &Arc<Self>, error: &TaskError) {
-        self.deliver();
+        self.deliver(Who::Waiter);
         let orphans = self.orphans();
         self.hub.lock().finished.extend(orphans);
-        self.deliver();
+        self.deliver(Who::Waiter);
         let mut state = self.hub.lock();
         let mut left = Vec::new();
         for index in 0..state.tasks.len() as u32 {
@@ -450,8 +346,10 @@ impl Inner {
                 left.push((job, first, items));
             }
         }
+        self.take_inflow(&mut state);
         let backlog = state.backlog.iter_mut().flat_map(std::mem::take);
         let mut waiting: Vec<_> = backlog.collect();
+        self.hub.waiting.fetch_sub(waiting.len(), Ordering::Relaxed);
         waiting.append(&mut state.delayed);
         drop(state);
         left.extend(

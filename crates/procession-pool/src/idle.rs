@@ -53,6 +53,15 @@ impl Shared {
         }
     }
 
+    /// Has the keeper bring the tasks that wait for cells, if there are any.
+    pub(crate) fn ask_for_more(&self) {
+        let (hungry, keeper) = (&self.header().hungry.0, &self.header().keeper.0);
+        if hungry.load(Ordering::Relaxed) != 0 && hungry.swap(0, Ordering::Relaxed) != 0 {
+            keeper.fetch_add(1, Ordering::Relaxed);
+            wake(keeper, 1);
+        }
+    }
+
     /// Calls every sleeper.
     pub(crate) fn call_all(&self) {
         fence(Ordering::SeqCst);
@@ -150,6 +159,7 @@ impl Idle {
             let (at, bit) = place(self.index);
             self.shared.header().searching.0[at].fetch_or(bit, Ordering::Relaxed);
         }
+        self.shared.ask_for_more();
         let start = Instant::now();
         while start.elapsed() < self.spin {
             for _ in 0..32 {
@@ -189,8 +199,9 @@ impl Idle {
         let call = line.call.load(Ordering::Relaxed);
         header.asleep.0[at].fetch_or(bit, Ordering::Relaxed);
         header.searching.0[at].fetch_and(!bit, Ordering::Relaxed);
-        // SeqCst: pairs with the fence in `call_one`.
+        // SeqCst: pairs with the fence in `call_one`, and with that in `Inner::feed`.
         fence(Ordering::SeqCst);
+        self.shared.ask_for_more();
         if !self.shared.has_hints() && !self.is_meant() {
             self.shared.family.park(&line.call, call, news, deadline);
         }

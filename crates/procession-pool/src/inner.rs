@@ -357,10 +357,15 @@ impl Inner {
 
     /// Ends the workers now, and gives every task that is left its outcome.
     pub(crate) fn terminate(self: &Arc<Self>) {
+        self.terminate_with(&TaskError::Closed);
+    }
+
+    /// The same; `error` is that outcome.
+    pub(crate) fn terminate_with(self: &Arc<Self>, error: &TaskError) {
         self.close();
         if self.shared.family.is_present() {
             self.crew.terminate(&self.shared);
-            self.fail_hub(&TaskError::Closed);
+            self.fail_hub(error);
         }
     }
 }

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::thread;
 
+use crate::hub::Who;
 use crate::inner::Inner;
-use crate::mailbox::UNATTENDED;
 
 /// Callbacks run on it.
 const KEEPER_STACK: usize = 1 << 20;
@@ -26,24 +26,22 @@ impl Inner {
             let name = "pool-keeper".to_owned();
             let thread = thread::Builder::new().name(name).stack_size(KEEPER_STACK);
             // Without it those who wait do all the work.
-            *keeper = thread.spawn(move || pool.watch()).ok();
+            *keeper = thread.spawn(move || pool.mind()).ok();
             self.hub.is_kept.store(true, Ordering::Relaxed);
         }
     }
 
-    fn watch(self: Arc<Self>) {
+    fn mind(self: Arc<Self>) {
         let keeper = &self.shared.header().keeper.0;
         while !self.hub.ending.load(Ordering::Relaxed) {
             let news = self.shared.family.news();
-            let seen = keeper.load(Ordering::Relaxed);
-            let next = self.turn(news);
-            let state = self.hub.lock();
-            // Where somebody sleeps on the inbox, it is that one who has to look.
-            let asleep = state.has_sleeper || self.say(UNATTENDED);
-            drop(state);
-            if asleep && !self.hub.ending.load(Ordering::Relaxed) {
+            // Acquire: pairs with `call_keeper`.
+            let seen = keeper.load(Ordering::Acquire);
+            let next = self.turn(news, Who::Keeper);
+            if self.may_sleep() && !self.hub.ending.load(Ordering::Relaxed) {
                 self.shared.family.park(keeper, seen, news, next);
             }
+            self.hub.is_keeper_asleep.store(false, Ordering::Relaxed);
         }
     }
 

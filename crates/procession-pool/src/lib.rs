@@ -72,6 +72,7 @@
 
 mod args;
 mod async_result;
+mod backlog;
 mod broadcast;
 mod builder;
 mod call;
@@ -118,6 +119,7 @@ mod submit;
 mod task;
 mod trace;
 mod view;
+mod vigil;
 mod worker;
 
 pub use args::Args;

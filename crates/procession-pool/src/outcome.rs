@@ -24,18 +24,27 @@ pub(crate) fn outcomes<R: DeserializeOwned>(
             while item < end {
                 let at = item;
                 item += 1;
-                let outcome = match records.next() {
-                    Some((Tag::Value, bytes)) => decode_unguarded(bytes).map_err(undecoded),
-                    Some((tag, bytes)) => Err(failure(tag, bytes)),
-                    None => Err(TaskError::Protocol),
-                };
-                receive(at, outcome);
+                let bytes = outcome(records.next());
+                receive(
+                    at,
+                    bytes.and_then(|bytes| decode_unguarded(bytes).map_err(undecoded)),
+                );
             }
         });
         match ended {
             Ok(()) => return,
             Err(panic) => receive(item - 1, Err(undecoded(DecodeError::Panicked(panic)))),
         }
+    }
+}
+
+/// What a record says of its item: an encoded value, or why there is none.
+#[inline]
+pub(crate) fn outcome(record: Option<(Tag, &[u8])>) -> Result<&[u8], TaskError> {
+    match record {
+        Some((Tag::Value, bytes)) => Ok(bytes),
+        Some((tag, bytes)) => Err(failure(tag, bytes)),
+        None => Err(TaskError::Protocol),
     }
 }
 

@@ -118,7 +118,7 @@ impl Pool {
         Ok(Pool { view })
     }
 
-    fn inner(&self) -> &Arc<Inner> {
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
         self.view.inner()
     }
 

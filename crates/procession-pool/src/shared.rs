@@ -47,6 +47,8 @@ pub(crate) struct Header {
     pub(crate) inbox: Line<AtomicU32>,
     /// What the keeper sleeps on.
     pub(crate) keeper: Line<AtomicU32>,
+    /// Whether more tasks wait for cells: see `hub.rs`.
+    pub(crate) hungry: Line<AtomicU32>,
     /// Next hint to take, in each ring. Advanced by workers.
     head: [Line<AtomicU64>; RINGS],
     /// Next hint to write, in each ring. Advanced by the program.

@@ -1,20 +1,17 @@
 //! Submits jobs for which nobody waits yet.
 
-use std::iter;
 use std::sync::Arc;
 
-use procession_primitives::{EncodeError, boarding, encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::async_result::AsyncResult;
-use crate::filling::{Filling, Prepared};
-use crate::hub::{Job as _, Waiting};
-use crate::job::{Gather, Plan};
+use crate::filling::Prepared;
+use crate::hub::{self, Waiting};
+use crate::inner::Inner;
+use crate::job::Gather;
 use crate::map::Job;
-use crate::record::{self, HEADER, Tag};
-use crate::retry::Retries;
-use crate::stream::RESERVE;
+use crate::raw::{Deal, Done, Items};
 use crate::{PoolError, TaskError, python_chunksize};
 
 /// Encoded bytes at which a chunk is full.
@@ -26,42 +23,21 @@ where
     A: Serialize,
     R: DeserializeOwned + Send + 'static,
 {
-    let only = |values: Result<Vec<R>, TaskError>| {
-        let first = values.map(|mut values| values.pop());
-        first.and_then(|value| value.ok_or(TaskError::Protocol))
-    };
     let pool = job.pool;
-    let gather = match open(job, 1, true, only) {
-        Ok(gather) => gather,
-        Err(failed) => return failed,
+    let deal = match open(job) {
+        Ok(deal) => deal,
+        Err(error) => return AsyncResult::new(pool, Gather::failed(error)),
     };
-    let submitted = (|| {
-        if let Some(index) = pool.try_take_cell(RESERVE) {
-            let Some(mut filling) = Filling::new(pool, index, 0) else {
-                return Err(EncodeError::Failed("there is no such cell".to_owned()));
-            };
-            if let Err(error) = filling.add_item(item) {
-                drop(filling);
-                pool.give_back(index);
-                return Err(error);
-            }
-            let index = filling.finish(gather.terms(), 0, 0);
-            pool.submit_for(index, gather.clone());
-        } else {
-            let prepared = Prepared::one(pool, item)?;
-            pool.queue_up(iter::once(Waiting {
-                job: gather.clone(),
-                prepared,
-                first: 0,
-                attempt: 0,
-                due: None,
-            }));
-        }
-        Ok(())
-    })();
-    if let Err(error) = submitted {
-        gather.complete(pool, Err(TaskError::ItemEncode(Box::new(error))));
+    let mut items = Items::new();
+    if let Err(error) = items.push(item) {
+        let error = TaskError::ItemEncode(Box::new(error));
+        return AsyncResult::new(pool, Gather::failed(error));
     }
+    let gather = Gather::new(1, |values: Result<Vec<R>, TaskError>| {
+        values.and_then(|mut values| values.pop().ok_or(TaskError::Protocol))
+    });
+    pool.begin(&deal, &*gather, 1, true);
+    pool.place(gather.clone(), Prepared::new(items));
     AsyncResult::new(pool, gather)
 }
 
@@ -84,42 +60,27 @@ where
     let mut items = items.fuse().peekable();
     while items.peek().is_some() {
         let first = taken;
-        let mut bytes = Vec::new();
-        let mut count = 0;
-        let mut failed = None;
-        let ((), passengers) = boarding(|| {
-            while count < size && bytes.len() < limit {
-                let Some(item) = items.next() else { break };
-                taken += 1;
-                let start = bytes.len();
-                bytes.extend([0; HEADER]);
-                if let Err(error) = encode(&item, &mut bytes) {
-                    bytes.truncate(start);
-                    failed = Some((taken - 1, error));
-                    break;
-                }
-                let header = record::header(Tag::Value, bytes.len() - start - HEADER);
-                bytes[start..start + HEADER].copy_from_slice(&header);
-                count += 1;
-            }
-        });
-        if count > 0 {
-            match Prepared::from_bytes(pool, bytes, count as u32, &passengers) {
-                Ok(prepared) => chunks.push((first, prepared)),
-                Err(error) => refused.push((first, count as u32, error)),
+        let mut chunk = Items::new();
+        while chunk.len() < size && chunk.bytes().len() < limit {
+            let Some(item) = items.next() else { break };
+            taken += 1;
+            if let Err(error) = chunk.push(&item) {
+                refused.push((taken - 1, error));
+                break;
             }
         }
-        if let Some((item, error)) = failed {
-            refused.push((item, 1, error));
+        if !chunk.is_empty() {
+            chunks.push((first, Prepared::new(chunk)));
         }
     }
-    let gather = match open(job, taken, false, |values| values) {
-        Ok(gather) => gather,
-        Err(failed) => return failed,
+    let deal = match open(job) {
+        Ok(deal) => deal,
+        Err(error) => return AsyncResult::new(pool, Gather::failed(error)),
     };
-    for (first, items, error) in refused {
-        let error = TaskError::ItemEncode(Box::new(error));
-        gather.fail(first, items, &error);
+    let gather = Gather::new(taken, |values| values);
+    pool.begin(&deal, &*gather, taken, false);
+    for (item, error) in refused {
+        hub::Job::fail(&*gather, item, 1, &TaskError::ItemEncode(Box::new(error)));
     }
     pool.queue_up(chunks.into_iter().map(|(first, prepared)| Waiting {
         job: gather.clone(),
@@ -129,38 +90,36 @@ where
         due: None,
     }));
     // Without items, or with an error.
-    gather.settle(pool);
+    hub::Job::settle(&*gather, pool);
     AsyncResult::new(pool, gather)
 }
 
-/// A job for `items` items; a handle of the error if there can be none.
-fn open<R, T>(
-    job: Job<'_>,
-    items: u64,
-    is_one: bool,
-    finish: fn(Result<Vec<R>, TaskError>) -> Result<T, TaskError>,
-) -> Result<Arc<Gather<R, T>>, AsyncResult<T>>
-where
-    R: DeserializeOwned + Send + 'static,
-    T: Send + 'static,
-{
-    let (pool, options) = (job.pool, job.options);
-    let (retries, fail_fast) = (Retries::new(options), options.fail_fast);
-    match job.open() {
-        Ok((terms, context)) => {
-            // Somebody has to be there when the program does something else.
-            pool.keep();
-            let plan = Plan {
-                terms,
-                context,
-                items,
-                is_one,
-                retries,
-                fail_fast,
-            };
-            Ok(Gather::new(pool, plan, finish))
+/// What the tasks of a call have in common.
+fn open(job: Job<'_>) -> Result<Arc<Deal>, TaskError> {
+    let options = job.options.clone();
+    let (terms, context) = job.open()?;
+    Ok(Arc::new(Deal::new(terms, options, context)))
+}
+
+impl Inner {
+    /// Begins a job: it has an outcome to come.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        deal: &Arc<Deal>,
+        done: &dyn Done,
+        items: u64,
+        is_one: bool,
+    ) {
+        // Somebody has to be there when the program does something else.
+        self.keep();
+        self.hub.begin();
+        let limit = deal.limit();
+        if limit > 0 && self.crew.time(limit, false) {
+            self.nudge();
         }
-        Err(error) => Err(AsyncResult::new(pool, Gather::failed(error))),
+        if done.slot().open(deal, items, is_one) {
+            self.watch();
+        }
     }
 }
 

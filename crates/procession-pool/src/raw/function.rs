@@ -118,6 +118,6 @@ pub(crate) fn call<A: DeserializeOwned, R: Serialize>(
     function: impl FnOnce(A) -> R,
 ) -> Result<Encoded, TaskError> {
     let item = decode(item).map_err(|error| TaskError::ItemDecode(Box::new(error)))?;
-    let value = catch(|| function(item)).map_err(|panic| TaskError::Panicked(panic))?;
+    let value = catch(|| function(item)).map_err(TaskError::Panicked)?;
     Encoded::of(&value).map_err(|error| TaskError::ValueEncode(error.to_string().into()))
 }

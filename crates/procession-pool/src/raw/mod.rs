@@ -22,8 +22,13 @@
 mod encoded;
 mod function;
 mod policy;
+mod port;
+mod slot;
 
 pub use encoded::{Encoded, Items};
 pub use function::Function;
 pub(crate) use function::call;
 pub use policy::{Policy, RetryIf};
+pub use port::{Agreement, Port};
+pub(crate) use slot::Deal;
+pub use slot::{Done, Slot};

@@ -1,0 +1,143 @@
+//! A pool, for tasks as bytes.
+
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+use std::time::Instant;
+
+use super::{Done, Function, Items, Policy};
+use crate::TaskError;
+use crate::filling::{Prepared, Terms};
+use crate::hub::{Job, Waiter};
+use crate::inner::Inner;
+use crate::pool::Pool;
+use crate::raw::slot::Deal;
+
+/// A pool, as the layers above use it. It does not keep the pool open.
+#[derive(Debug, Clone)]
+pub struct Port {
+    pool: Arc<Inner>,
+}
+
+/// A function with a policy, for any number of tasks.
+#[derive(Debug, Clone)]
+pub struct Agreement(Arc<Deal>);
+
+impl Port {
+    /// That of `pool`.
+    #[must_use]
+    pub fn new(pool: &Pool) -> Port {
+        Port {
+            pool: Arc::clone(pool.inner()),
+        }
+    }
+
+    /// What tasks of `function` under `policy` have in common.
+    #[must_use]
+    pub fn agree(&self, function: &Function, policy: &Policy) -> Agreement {
+        let options = policy.options();
+        let terms = Terms::new(function.code(), self.pool.number(), None, &options);
+        Agreement(Arc::new(Deal::new(terms, options, None)))
+    }
+
+    /// Submits `items` as one task, whose outcomes `done` gets. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError::Closed`]: the items come back, and `done` is not told anything.
+    pub fn submit(
+        &self,
+        agreement: &Agreement,
+        items: Items,
+        done: &Arc<dyn Done>,
+    ) -> Result<(), (TaskError, Items)> {
+        if let Err(error) = self.pool.check_open() {
+            return Err((error, items));
+        }
+        let count = items.len() as u64;
+        self.pool.begin(&agreement.0, &**done, count, count == 1);
+        let job: Arc<dyn Job> = Arc::<dyn Done>::clone(done);
+        self.pool.place(job, Prepared::new(items));
+        Ok(())
+    }
+
+    /// Takes back what no worker has begun of the job of `done`. With `running` ends what is in hand,
+    /// too, by killing workers. If that was something, `done` is told that it was cancelled, and this
+    /// returns true.
+    ///
+    /// If not, it has its outcome, or gets it: the items are running, or have finished.
+    pub fn stop(&self, done: &dyn Done, running: bool) -> bool {
+        self.pool.stop_and_tell(done, running)
+    }
+
+    /// Whether its one item is with a worker now.
+    #[must_use]
+    pub fn is_running(&self, done: &dyn Done) -> bool {
+        self.pool.kind_of(done) == Some(crate::cell::Kind::Claimed)
+    }
+
+    /// Whether its one item has an outcome, which nobody has looked at yet.
+    #[must_use]
+    pub fn is_finished(&self, done: &dyn Done) -> bool {
+        self.pool.is_finished(done)
+    }
+
+    /// Has `done` told of its outcome when it comes, also if no thread is in
+    /// [`wait`](Self::wait). Otherwise it may be told only then.
+    pub fn watch(&self, done: &dyn Done) {
+        self.pool.watch_job(done);
+    }
+
+    /// Waits until `is_done`, working for the pool meanwhile; false if `deadline` passes first.
+    /// `register` is given a waker before this thread sleeps, to be woken when it may be so.
+    pub fn wait(
+        &self,
+        register: &mut dyn FnMut(Waker),
+        deadline: Option<Instant>,
+        is_done: &dyn Fn() -> bool,
+    ) -> bool {
+        if is_done() {
+            return true;
+        }
+        let waiter = Arc::new(Waiter::default());
+        register(Waker::from(Arc::new(Asleep {
+            waiter: Arc::clone(&waiter),
+            pool: Arc::clone(&self.pool),
+        })));
+        self.pool.wait_for(&waiter, deadline, is_done)
+    }
+
+    /// Ends the pool's workers, and gives every task that has no outcome this one. Those that ran have
+    /// [`TaskError::WorkerDied`].
+    pub fn terminate(&self, error: &TaskError) {
+        self.pool.terminate_with(error);
+    }
+
+    /// How many workers the pool is meant to have.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.pool.workers()
+    }
+
+    /// Gives the jobs without an outcome that no worker has begun this one.
+    pub fn fail_waiting(&self, error: &TaskError) {
+        self.pool.fail_hub(error);
+    }
+}
+
+/// A thread in [`Port::wait`].
+struct Asleep {
+    waiter: Arc<Waiter>,
+    pool: Arc<Inner>,
+}
+
+impl Wake for Asleep {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.waiter.bump();
+        // It may be the one that sleeps on the inbox.
+        self.pool.wake_sleeper();
+    }
+}
