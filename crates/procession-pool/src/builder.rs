@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use procession_primitives::{
-    Block, EncodeError, Family, OutputCapture, Writer, boarding, cpu_count, encode,
+    Block, EncodeError, Family, OutputCapture, StartMethod, Writer, boarding, cpu_count, encode,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -61,6 +61,7 @@ pub(crate) struct Config {
     pub(crate) initializer: Option<(run::Hook, Block, usize)>,
     pub(crate) finalizer: Option<run::Hook>,
     pub(crate) start_timeout: Option<Duration>,
+    pub(crate) start_method: Option<StartMethod>,
     pub(crate) max_items: Option<u64>,
     pub(crate) memory_limit: Option<u64>,
     pub(crate) nice: Option<i32>,
@@ -137,6 +138,17 @@ impl PoolBuilder {
             },
             Err(error) => self.failed = Some(PoolError::Function(error)),
         }
+        self
+    }
+
+    /// How workers are started; that of the program unless set: see
+    /// [`StartMethod`](procession_primitives::StartMethod).
+    ///
+    /// With `Spawn` the executable is executed anew for each. `Fork` is refused where this process has
+    /// more than one thread, also for a worker that takes the place of a dead one.
+    #[doc(alias = "mp_context")]
+    pub fn start_method(mut self, method: StartMethod) -> Self {
+        self.config.start_method = Some(method);
         self
     }
 

@@ -57,6 +57,9 @@ pub(crate) fn hire(
         let name = format!("PoolWorker-{}", index + 1);
         let mut builder = Process::builder().name(name).daemon(true);
         builder = builder.ignore_interrupts(true);
+        if let Some(method) = config.start_method {
+            builder = builder.start_method(method);
+        }
         for (name, value) in &config.environment {
             builder = builder.env(name, value);
         }

@@ -135,7 +135,8 @@ pub use interrupt::{InterruptGuard, handle_interrupts, handle_signals};
 pub use options::Priority;
 pub use pool::Pool;
 pub use procession_primitives::{
-    Death, Error, InterruptSignal, Panic, PanicLocation, Phase, Result, cpu_count, init,
+    Death, Error, InterruptSignal, Panic, PanicLocation, Phase, Result, StartMethod, cpu_count,
+    init,
 };
 pub use run::Initialized;
 pub use sealed::Sealed;
