@@ -13,6 +13,7 @@ from trial import latencies, steady
 
 WORKERS = 2
 ALL = ["multiprocessing", "concurrent.futures", "loky", "mpire", "pebble"]
+WITH_FUTURES = ["concurrent.futures", "loky", "pebble"]
 
 
 def square(n):
@@ -58,6 +59,19 @@ def round_trip(trial, library):
     trial.emit_latencies("apply, warm", "us", latencies(rounds, 0, call))
     trial.emit_latencies("apply, 1 ms apart", "us", latencies(rounds, 1e-3, call))
     pool.close()
+
+
+def futures(trial, library):
+    pool = library(WORKERS)
+    items = trial.size(10**4, 2_000)
+    micros = micros_per_future(pool, items)
+    trial.emit("submit, as_completed", "us/future", micros, items=items)
+    pool.close()
+
+
+def micros_per_future(pool, items):
+    """Where there are futures, `unordered` submits all and goes over `as_completed`."""
+    return steady(lambda: sum(pool.unordered(square, range(items)))) / items * 1e6
 
 
 def first_result(trial, library):
@@ -127,6 +141,13 @@ def sweep(trial, library):
         parameter = ("items", items)
         trial.emit("map(x * x), default chunks", "ns/item", nanos, items=items, parameter=parameter)
         items *= 10
+    if trial.contestant in WITH_FUTURES:
+        for items in trial.size((10**2, 10**3, 10**4, 10**5), (10**2, 10**3)):
+            micros = micros_per_future(pool, items)
+            parameter = ("futures", items)
+            trial.emit(
+                "submit, as_completed", "us/future", micros, items=items, parameter=parameter
+            )
     pool.close()
 
 
@@ -234,6 +255,7 @@ ROWS = {
     "B2": (ALL, one_by_one),
     "B3": (ALL, unordered),
     "B4": (ALL, round_trip),
+    "B5": (WITH_FUTURES, futures),
     "B12": (["multiprocessing forkserver", *ALL], first_result),
     "B13": (ALL, arguments),
     "B14": (ALL, deaths),

@@ -111,10 +111,17 @@ impl<T: Send + 'static> AsyncResult<T> {
         if promise.is_done() {
             return true;
         }
-        let waiter = Arc::new(Waiter::default());
-        promise.register(&waiter);
-        let done = self.pool.wait_for(&waiter, deadline, || promise.is_done());
-        promise.forget(&waiter);
+        let mut registered = None;
+        let waiter = || {
+            let waiter = Arc::new(Waiter::default());
+            promise.register(&waiter);
+            registered = Some(Arc::clone(&waiter));
+            waiter
+        };
+        let done = self.pool.wait_for(waiter, deadline, || promise.is_done());
+        if let Some(waiter) = registered {
+            promise.forget(&waiter);
+        }
         done
     }
 

@@ -42,6 +42,9 @@ use crate::shared::{CELLS, RINGS};
 pub trait Job: Send + Sync {
     fn terms(&self) -> &Terms;
 
+    /// What tells it from others.
+    fn key(&self) -> usize;
+
     /// Marks it as not wanted any more: what has no cell gets none.
     fn stop(&self);
 

@@ -30,7 +30,7 @@ impl Inner {
         let index = done.cell().flatten()?;
         let state = self.hub.lock();
         let job = state.tasks.get(index as usize)?.as_ref()?;
-        let is_it = std::ptr::addr_eq(Arc::as_ptr(job), done);
+        let is_it = job.key() == done.key();
         is_it.then(|| self.shared.cell(index).map(|cell| cell.state().kind))?
     }
 
@@ -43,7 +43,8 @@ impl Inner {
     /// too. Whether there were any of either kind.
     pub(crate) fn stop_job(&self, job: &dyn Job, running: bool) -> bool {
         let mut state = self.hub.lock();
-        let is_it = |other: &Arc<dyn Job>| std::ptr::addr_eq(Arc::as_ptr(other), job);
+        let key = job.key();
+        let is_it = |other: &Arc<dyn Job>| other.key() == key;
         let mut any = false;
         let cells = match job.cell() {
             // Still without a cell, or about to be tried again. Under the lock, as it is given one.

@@ -18,16 +18,16 @@ const SPIN: Duration = Duration::from_micros(20);
 impl Inner {
     /// Waits until `done`, working meanwhile. False if `deadline` passes first.
     ///
-    /// `waiter` is bumped by whoever makes it so.
+    /// The waiter, made when this thread may have to sleep, is bumped by whoever makes it so.
     pub(crate) fn wait_for(
         self: &Arc<Self>,
-        waiter: &Arc<Waiter>,
+        waiter: impl FnOnce() -> Arc<Waiter>,
         deadline: Option<Instant>,
         done: impl Fn() -> bool,
     ) -> bool {
         self.hub.waiters.fetch_add(1, Ordering::Relaxed);
         let found = self.look_for(&done, deadline);
-        let finished = found || self.work_until(waiter, deadline, done);
+        let finished = found || self.work_until(&waiter(), deadline, done);
         self.hub.waiters.fetch_sub(1, Ordering::Relaxed);
         // SeqCst: pairs with the fence in `may_sleep`: either we see that the keeper sleeps, or it
         // sees that nobody waits any more.
@@ -211,11 +211,11 @@ impl Inner {
 
     /// Waits until every job has its outcome.
     pub(crate) fn settle_hub(self: &Arc<Self>, deadline: Option<Instant>) -> bool {
-        let waiter = Arc::new(Waiter::default());
         self.hub.settling.fetch_add(1, Ordering::Relaxed);
         // SeqCst: pairs with the fence in `Hub::end`.
         fence(Ordering::SeqCst);
-        let settled = self.hub.is_idle() || self.wait_for(&waiter, deadline, || self.hub.is_idle());
+        let settled =
+            self.hub.is_idle() || self.wait_for(Arc::default, deadline, || self.hub.is_idle());
         self.hub.settling.fetch_sub(1, Ordering::Relaxed);
         settled
     }

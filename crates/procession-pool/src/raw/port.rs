@@ -39,25 +39,30 @@ impl Port {
         Agreement(Arc::new(Deal::new(terms, options, None)))
     }
 
-    /// Submits `items` as one task, whose outcomes `done` gets. Never waits.
+    /// Whether the pool takes tasks from this process.
     ///
     /// # Errors
     ///
-    /// [`TaskError::Closed`]: the items come back, and `done` is not told anything.
-    pub fn submit(
-        &self,
-        agreement: &Agreement,
-        items: Items,
-        done: &Arc<dyn Done>,
-    ) -> Result<(), (TaskError, Items)> {
-        if let Err(error) = self.pool.check_open() {
-            return Err((error, items));
-        }
+    /// [`TaskError::Closed`].
+    pub fn check_open(&self) -> Result<(), TaskError> {
+        self.pool.check_open()
+    }
+
+    /// Submits `items` as one task, whose outcomes `done` gets. Never waits.
+    ///
+    /// If the pool was closed, the outcome is [`TaskError::Closed`], or that of a task that was just in
+    /// time.
+    pub fn submit(&self, agreement: &Agreement, items: Items, done: Arc<dyn Done>) {
         let count = items.len() as u64;
-        self.pool.begin(&agreement.0, &**done, count, count == 1);
-        let job: Arc<dyn Job> = Arc::<dyn Done>::clone(done);
-        self.pool.place(job, Prepared::new(items));
-        Ok(())
+        self.pool.begin(&agreement.0, &*done, count, count == 1);
+        let job: Arc<dyn Job> = done;
+        match self.pool.check_open() {
+            Ok(()) => self.pool.place(job, Prepared::new(items)),
+            Err(error) => {
+                job.fail(0, count as u32, &error);
+                job.settle(&self.pool);
+            }
+        }
     }
 
     /// Takes back what no worker has begun of the job of `done`. With `running` ends what is in hand,
@@ -98,12 +103,15 @@ impl Port {
         if is_done() {
             return true;
         }
-        let waiter = Arc::new(Waiter::default());
-        register(Waker::from(Arc::new(Asleep {
-            waiter: Arc::clone(&waiter),
-            pool: Arc::clone(&self.pool),
-        })));
-        self.pool.wait_for(&waiter, deadline, is_done)
+        let asleep = || {
+            let waiter = Arc::new(Waiter::default());
+            register(Waker::from(Arc::new(Asleep {
+                waiter: Arc::clone(&waiter),
+                pool: Arc::clone(&self.pool),
+            })));
+            waiter
+        };
+        self.pool.wait_for(asleep, deadline, is_done)
     }
 
     /// Ends the pool's workers, and gives every task that has no outcome this one. Those that ran have

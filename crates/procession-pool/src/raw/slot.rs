@@ -221,6 +221,10 @@ impl<D: Done> Job for D {
         }
     }
 
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self.slot()).addr()
+    }
+
     fn stop(&self) {
         self.slot().set(STOPPED);
     }

@@ -1,7 +1,7 @@
-//! The part of `inner.rs` that calls and the hub stand on: as there, line by line, but for what is
-//! not modelled.
+//! The part of `inner.rs` that calls and the hub stand on, and how a job begins, of `submit.rs`: as
+//! there, line by line, but for what is not modelled.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -14,6 +14,7 @@ use crate::family::FAMILY;
 use crate::hub::Hub;
 use crate::mailbox::SLEEPING;
 use crate::memory::Arena;
+use crate::raw::{Deal, Done};
 use crate::scene::{self, Mark};
 use crate::shared::{CLOSED, Header, Line, Place, RINGS, Shared, WorkerLine};
 use crate::stand_ins::builder::Config;
@@ -22,7 +23,7 @@ use crate::{MemberId, wake};
 /// How many workers the modelled pool has room for.
 const ROOM: u32 = 64;
 
-/// Cells of the modelled pool.
+/// Most cells of the modelled pool.
 const CELLS: u32 = 4;
 
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub(crate) struct Inner {
     free: Mutex<Vec<u32>>,
     offers: Mutex<()>,
     abandoned: Mutex<Vec<Call>>,
+    /// Tasks that were given a cell: for models that wait for that.
+    pub(crate) submitted: AtomicU32,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -102,16 +105,21 @@ pub(crate) fn watch_task(shared: &Shared, at: u32) {
 
 impl Inner {
     pub(crate) fn new(workers: u32) -> Arc<Inner> {
+        Inner::with(workers, CELLS, Config::default())
+    }
+
+    pub(crate) fn with(workers: u32, cells: u32, config: Config) -> Arc<Inner> {
         let (shared, place) = shared(workers);
-        let crew = Crew::start(&FAMILY, &shared, place, Config::default());
+        let crew = Crew::start(&FAMILY, &shared, place, config);
         Arc::new(Inner {
             shared,
             crew: crew.expect("they start"),
             hub: Hub::default(),
             interrupted: AtomicBool::new(false),
-            free: Mutex::new((0..CELLS).rev().collect()),
+            free: Mutex::new((0..cells).rev().collect()),
             offers: Mutex::new(()),
             abandoned: Mutex::new(Vec::new()),
+            submitted: AtomicU32::new(0),
         })
     }
 
@@ -130,7 +138,23 @@ impl Inner {
         }
         self.shared.call_one();
         self.crew.call_resting(&self.shared);
+        self.submitted.fetch_add(1, Ordering::Release);
+        wake(&self.submitted, 1);
     }
+
+    /// A job begins. Without a keeper: each model says when there is one.
+    pub(crate) fn begin(&self, deal: &Arc<Deal>, done: &dyn Done, items: u64, is_one: bool) {
+        self.hub.begin();
+        let limit = deal.limit();
+        if limit > 0 && self.crew.time(limit, false) {
+            self.nudge();
+        }
+        if done.slot().open(deal, items, is_one) {
+            self.watch();
+        }
+    }
+
+    pub(crate) fn retried(&self, _: u64, _: u32) {}
 
     fn write_hint(&self, index: u32, ring: usize) -> bool {
         let _one_at_a_time = lock(&self.offers);

@@ -26,6 +26,8 @@ extern crate self as procession_primitives;
 extern crate self as std;
 extern crate std as real;
 
+#[path = "../../src/backlog.rs"]
+mod backlog;
 #[path = "../../src/call.rs"]
 mod call;
 #[path = "../../src/cell.rs"]
@@ -46,36 +48,51 @@ mod idle;
 mod keeper;
 #[path = "../../src/mailbox.rs"]
 mod mailbox;
+#[path = "../../src/options.rs"]
+mod options;
+#[path = "../../src/outcome.rs"]
+mod outcome;
 #[path = "../../src/output.rs"]
 mod output;
 #[path = "../../src/record.rs"]
 mod record;
+#[path = "../../src/retry.rs"]
+mod retry;
 #[path = "../../src/roster.rs"]
 mod roster;
 #[path = "../../src/settle.rs"]
 mod settle;
 #[path = "../../src/shared.rs"]
 mod shared;
+#[path = "../../src/stop.rs"]
+mod stop;
 #[path = "../../src/task.rs"]
 mod task;
+#[path = "../../src/vigil.rs"]
+mod vigil;
 
 mod clock;
 mod family;
 #[path = "../../../procession-sync/tests/models/futex.rs"]
 mod futex;
 mod inner;
+mod jobs;
 mod memory;
 mod mutex;
 mod process;
+mod raw;
 mod scene;
 mod stand_ins;
 mod words;
 mod worker;
 
+mod backlog_models;
 mod call_models;
 mod guard_models;
 mod hub_models;
 mod idle_models;
+mod slot_models;
+mod watch_models;
 
 /// As in the shipped crate.
 const MAX_WORKERS: u32 = 4000;
@@ -87,7 +104,7 @@ use stand_ins::{builder, filling, hire, stream};
 /// `std`, as the shipped files know it.
 mod sync {
     pub(crate) use crate::mutex::{Mutex, MutexGuard};
-    pub(crate) use real::sync::{Arc, PoisonError};
+    pub(crate) use real::sync::{Arc, OnceLock, PoisonError};
 
     pub(crate) mod atomic {
         pub(crate) use crate::words::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, fence};
@@ -112,7 +129,8 @@ use family::{Family, wake};
 use memory::{Arena, Block};
 use primitives::{
     BlockId, CodeError, DecodeError, EncodeError, FamilyError, MemberId, MemoryUsage, News,
-    OutOfMemory, Panic, Passengers, Phase, Shared, Sink, StartError, copy_short, encode_unguarded,
+    OutOfMemory, Panic, Passengers, Phase, Shared, Sink, StartError, copy_short, decode,
+    decode_unguarded, encode_unguarded,
     own_memory, take_boarded,
 };
 use process::{Death, Process, catch};

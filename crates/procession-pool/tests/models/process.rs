@@ -5,7 +5,7 @@ use real::marker::PhantomData;
 /// As `std::process` has it.
 pub(crate) use real::process::abort;
 
-use primitives::{MemoryUsage, Phase, ProcessError};
+use primitives::{MemoryUsage, Panic, Phase, ProcessError};
 use serde::{Deserialize, Serialize};
 
 use crate::family::FAMILY;
@@ -104,6 +104,6 @@ impl real::fmt::Display for Death {
 }
 
 /// No callback of a model panics.
-pub(crate) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, ()> {
+pub(crate) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Box<Panic>> {
     Ok(run())
 }

@@ -52,7 +52,7 @@ pub(crate) mod stream {
 }
 
 pub(crate) mod filling {
-    use primitives::OutOfMemory;
+    use primitives::EncodeError;
     use real::sync::atomic::Ordering;
 
     use crate::inner::Inner;
@@ -64,9 +64,30 @@ pub(crate) mod filling {
         pub(crate) guarded: bool,
     }
 
+    impl Terms {
+        /// For a job without tasks.
+        pub(crate) fn none() -> Terms {
+            Terms::default()
+        }
+
+        /// The same for tasks that can be ended one by one.
+        pub(crate) fn guarded(self) -> Terms {
+            Terms {
+                guarded: true,
+                ..self
+            }
+        }
+    }
+
     #[derive(Debug)]
     pub(crate) struct Prepared {
         pub(crate) items: u32,
+    }
+
+    impl Prepared {
+        pub(crate) fn again(_: &Inner, _: u32, _: u32) -> Option<Prepared> {
+            Some(Prepared { items: 1 })
+        }
     }
 
     pub(crate) struct Filling<'a> {
@@ -88,7 +109,7 @@ pub(crate) mod filling {
             })
         }
 
-        pub(crate) fn take(&mut self, prepared: Prepared) -> Result<(), OutOfMemory> {
+        pub(crate) fn take(&mut self, prepared: Prepared) -> Result<(), EncodeError> {
             self.items = prepared.items;
             Ok(())
         }

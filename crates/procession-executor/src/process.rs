@@ -1,0 +1,271 @@
+//! An executor over worker processes.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use procession_pool::raw::{Agreement, Function, Policy, Port};
+use procession_pool::{Death, Pool, PoolError, TaskError};
+
+use crate::backend::{
+    Backend, CancelAnswer, CancelMode, Completer, Hints, Rejected, Shutdown, Task,
+};
+use crate::executor::Executor;
+use crate::handle::Handle;
+use crate::process_builder::ProcessPoolBuilder;
+
+/// An executor whose tasks run in worker processes.
+///
+/// A task that crashes costs its own future: that one tells the signal or exit code, the worker is
+/// replaced, and the others go on. Where Python breaks the whole executor, and where that is wanted,
+/// there is [`broken_on_crash`](ProcessPoolBuilder::broken_on_crash).
+///
+/// What it does stands with the trait [`Executor`], which it implements.
+///
+/// # Drop
+///
+/// Waits for all that was submitted, as [`shutdown`](Executor::shutdown), so that a program that only
+/// submits does not end before its tasks. In a callback of a future it does not wait. A task that never
+/// ends is waited for, too: [`kill_workers`](Self::kill_workers) ends it, and a
+/// [`timeout`](Executor::timeout) keeps it from coming to that.
+///
+/// # Process death
+///
+/// When the program ends without that drop, in whatever way, the workers are gone within milliseconds.
+///
+/// # Examples
+///
+/// ```
+/// use procession_executor::{Executor, ProcessPoolExecutor, as_completed};
+///
+/// let executor = ProcessPoolExecutor::with_workers(2)?;
+/// let futures: Vec<_> = (1..=3u64).map(|n| executor.submit(|n| n * n, n)).collect();
+/// let mut squares = Vec::new();
+/// for future in as_completed(futures) {
+///     squares.push(future.result()?);
+/// }
+/// squares.sort();
+/// assert_eq!(squares, [1, 4, 9]);
+/// # Ok::<(), procession_executor::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ProcessPoolExecutor {
+    processes: Arc<Processes>,
+    handle: Handle,
+}
+
+impl ProcessPoolExecutor {
+    /// Starts one worker per usable CPU (affinity and cgroup quota).
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError`]: no worker is left behind.
+    pub fn new() -> Result<ProcessPoolExecutor, PoolError> {
+        Self::builder().build()
+    }
+
+    /// Starts `workers` workers.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError::WorkerCount`] for 0, and for more than a pool can have; others as [`new`](Self::new).
+    pub fn with_workers(workers: usize) -> Result<ProcessPoolExecutor, PoolError> {
+        Self::builder().workers(workers).build()
+    }
+
+    /// An executor with chosen properties.
+    pub fn builder() -> ProcessPoolBuilder {
+        ProcessPoolBuilder::default()
+    }
+
+    pub(crate) fn assemble(
+        processes: Arc<Processes>,
+        policy: Policy,
+        chunksize: Option<usize>,
+        max_pending: Option<usize>,
+    ) -> ProcessPoolExecutor {
+        let backend: Arc<dyn Backend> = Arc::<Processes>::clone(&processes);
+        let mut handle = Handle::new(backend).with_policy(|own| *own = policy);
+        if let Some(items) = chunksize {
+            handle = handle.chunksize(items);
+        }
+        if let Some(most) = max_pending {
+            handle = handle.with_max_pending(most);
+        }
+        ProcessPoolExecutor { processes, handle }
+    }
+
+    /// The pool whose workers run the tasks: for its statistics, its size and its own calls.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use procession_executor::{Executor, ProcessPoolExecutor};
+    /// let executor = ProcessPoolExecutor::with_workers(1)?;
+    /// executor.submit(|n: u32| n + 1, 1).result()?;
+    /// assert_eq!(executor.pool().stats().items, 1);
+    /// executor.pool().resize(2)?;
+    /// # Ok::<(), procession_executor::Error>(())
+    /// ```
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.processes.pool
+    }
+
+    /// Kills the workers now, with whatever they run, and takes no more tasks. Futures of tasks that
+    /// ran have [`TaskError::WorkerDied`], those of tasks that had not begun [`TaskError::Cancelled`].
+    ///
+    /// When this returns, the workers are gone. May be called at any time, also twice.
+    #[doc(alias = "terminate_workers")]
+    pub fn kill_workers(&self) {
+        self.processes.port.terminate(&TaskError::Cancelled);
+    }
+}
+
+impl Executor for ProcessPoolExecutor {
+    fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Drop for ProcessPoolExecutor {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+/// The pool behind an executor, which futures keep alive.
+pub(crate) struct Processes {
+    pool: Pool,
+    port: Port,
+    /// Those used last, the latest first.
+    agreements: Mutex<Vec<(Function, Arc<Policy>, Agreement)>>,
+    /// Where deaths break the executor: the one that did.
+    broken: Option<Arc<OnceLock<Death>>>,
+}
+
+/// Agreements that are kept.
+const KEPT: usize = 8;
+
+/// What a task costs besides its work.
+const ROUND_TRIP: Duration = Duration::from_micros(10);
+
+impl Processes {
+    pub(crate) fn new(pool: Pool, broken: Option<Arc<OnceLock<Death>>>) -> Processes {
+        Processes {
+            port: Port::new(&pool),
+            pool,
+            agreements: Mutex::default(),
+            broken,
+        }
+    }
+
+    fn agreement(&self, function: &Function, policy: &Arc<Policy>) -> Agreement {
+        let mut kept = self
+            .agreements
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_it = |(of, under, _): &(Function, Arc<Policy>, Agreement)| {
+            Arc::ptr_eq(under, policy) && of == function
+        };
+        match kept.iter().position(is_it) {
+            Some(0) => {}
+            Some(at) => kept[..=at].rotate_right(1),
+            None => {
+                let agreement = self.port.agree(function, policy);
+                kept.truncate(KEPT - 1);
+                kept.insert(0, (*function, Arc::clone(policy), agreement));
+            }
+        }
+        kept[0].2.clone()
+    }
+
+    /// The death that has broken the executor.
+    fn cause(&self) -> Option<&Death> {
+        self.broken.as_ref()?.get()
+    }
+
+    /// Ends everything since a worker has died.
+    pub(crate) fn break_down(&self) {
+        if let Some(death) = self.cause() {
+            let error = TaskError::Broken(Box::new(death.clone()));
+            self.port.terminate(&error);
+        }
+    }
+}
+
+impl fmt::Debug for Processes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Processes")
+            .field("workers", &self.port.workers())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Backend for Processes {
+    fn submit(&self, task: Task) -> Result<(), Box<Rejected>> {
+        let open = match self.cause() {
+            Some(death) => Err(TaskError::Broken(Box::new(death.clone()))),
+            None => self.port.check_open(),
+        };
+        if let Err(error) = open {
+            return Err(Box::new(Rejected { task, error }));
+        }
+        let agreement = self.agreement(&task.function, &task.policy);
+        let Task { items, done, .. } = task;
+        self.port.submit(&agreement, items, done.into_done());
+        Ok(())
+    }
+
+    fn cancel(&self, task: &Completer, how: CancelMode) -> CancelAnswer {
+        match (self.port.stop(task.as_done(), how == CancelMode::Kill), how) {
+            (true, _) => CancelAnswer::Done,
+            (false, CancelMode::Queued) => CancelAnswer::TooLate,
+            // A worker may have it and not have begun: then it leaves it alone.
+            (false, CancelMode::Kill) => CancelAnswer::Asked,
+        }
+    }
+
+    fn is_running(&self, task: &Completer) -> bool {
+        self.port.is_running(task.as_done())
+    }
+
+    fn is_finished(&self, task: &Completer) -> bool {
+        self.port.is_finished(task.as_done())
+    }
+
+    fn hints(&self) -> Hints {
+        Hints::new(self.port.workers(), ROUND_TRIP)
+    }
+
+    fn shutdown(&self, how: Shutdown, deadline: Option<Instant>) -> bool {
+        self.pool.close();
+        match how {
+            Shutdown::Drain => {}
+            Shutdown::Cancel => self.port.fail_waiting(&TaskError::Cancelled),
+            Shutdown::Kill => self.port.terminate(&TaskError::Cancelled),
+        }
+        // Refused where it would wait for the callback that it is called in.
+        match deadline {
+            None => self.pool.join().is_ok(),
+            Some(deadline) => {
+                let time = deadline.saturating_duration_since(Instant::now());
+                self.pool.join_timeout(time).unwrap_or(false)
+            }
+        }
+    }
+
+    fn wait(
+        &self,
+        register: &mut dyn FnMut(Waker),
+        deadline: Option<Instant>,
+        done: &dyn Fn() -> bool,
+    ) -> bool {
+        self.port.wait(register, deadline, done)
+    }
+
+    fn watch(&self, task: &Completer) {
+        self.port.watch(task.as_done());
+    }
+}
