@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
+use smallvec::SmallVec;
+
 use crate::TaskError;
 use crate::filling::{Filling, Prepared};
 use crate::hub::{Job, State, Waiting};
@@ -10,6 +12,11 @@ use crate::inner::Inner;
 use crate::mailbox::HUB;
 use crate::shared::RINGS;
 use crate::stream::RESERVE;
+
+/// Cells that are given to tasks at once.
+const BATCH: usize = 16;
+
+pub(crate) type Batch = SmallVec<[u32; BATCH]>;
 
 impl Inner {
     /// Submits a task: at once if there is a cell for it, or when there is one. Those behind it wait.
@@ -54,15 +61,17 @@ impl Inner {
     /// Hands filled cell `index` to the workers, for `job`.
     pub(crate) fn submit_for(&self, index: u32, job: Arc<dyn Job>) {
         let mut state = self.hub.lock();
-        self.submit_in(&mut state, index, job);
+        self.assign(&mut state, index, job);
+        // Under the lock: whoever stops the job finds it here, or with a worker.
+        self.submit_all(&[index]);
     }
 
-    fn submit_in(&self, state: &mut State, index: u32, job: Arc<dyn Job>) {
+    /// Notes that filled cell `index` is for `job`.
+    fn assign(&self, state: &mut State, index: u32, job: Arc<dyn Job>) {
         if let Some(cell) = self.shared.cell(index) {
             cell.mailbox.store(HUB, Ordering::Relaxed);
             job.placed(index);
             state.put(index, job);
-            self.submit(index, cell);
         }
     }
 
@@ -79,9 +88,8 @@ impl Inner {
             }
         }
         self.feed(&mut state);
-        // Not here: the caller may be about to tell the failed ones more.
-        let asleep = self.hub.is_keeper_asleep.load(Ordering::Relaxed);
-        if !state.failed.is_empty() || asleep && !self.leave_word() {
+        drop(state);
+        if self.hub.is_keeper_asleep.load(Ordering::Relaxed) && !self.leave_word() {
             self.call_keeper();
         }
     }
@@ -92,6 +100,10 @@ impl Inner {
         self.take_inflow(state);
         let gone = self.feed_rings(state);
         self.hub.waiting.fetch_sub(gone, Ordering::Relaxed);
+        if !state.failed.is_empty() {
+            // Not here: their outcomes are not to be told under the lock.
+            self.call_keeper();
+        }
     }
 
     /// Moves tasks that came in to the others.
@@ -105,42 +117,62 @@ impl Inner {
     /// How many of those that waited do not wait any more.
     fn feed_rings(&self, state: &mut State) -> usize {
         let mut gone = 0;
+        let mut cells = Batch::new();
+        let mut filled = Batch::new();
         for ring in 0..RINGS {
-            while let Some(task) = state.backlog[ring].front() {
+            while !state.backlog[ring].is_empty() {
+                if cells.is_empty() && !self.take_cells(state, ring, &mut cells) {
+                    self.submit_all(&filled);
+                    return gone;
+                }
+                let Some(task) = state.backlog[ring].pop_front() else {
+                    break;
+                };
+                gone += 1;
                 if task.job.is_stopped() {
                     // Its job has its outcome.
-                    state.backlog[ring].pop_front();
-                    gone += 1;
                     continue;
                 }
-                let reserve = if state.in_cells > 0 { RESERVE } else { 0 };
-                let Some(index) = self.try_take_cell(reserve) else {
-                    // Our own tasks give cells back, if there are any.
-                    let starved = state.in_cells == 0;
-                    self.hub.starved.store(starved, Ordering::Relaxed);
-                    return gone;
-                };
-                let task = state.backlog[ring].pop_front();
-                let filling = Filling::new(self, index, 0);
-                gone += usize::from(task.is_some());
-                let (Some(task), Some(mut filling)) = (task, filling) else {
-                    self.give_back(index);
-                    return gone;
-                };
                 let items = task.prepared.items;
+                let filling = cells.last().map(|&index| Filling::new(self, index, 0));
+                let Some(mut filling) = filling.flatten() else {
+                    let error = TaskError::Protocol;
+                    state.failed.push((task.job, task.first, items, error));
+                    continue;
+                };
                 if let Err(error) = filling.take(task.prepared) {
-                    drop(filling);
-                    self.give_back(index);
                     let error = TaskError::ItemEncode(Box::new(error));
-                    task.job.fail(task.first, items, &error);
-                    state.failed.push(task.job);
+                    state.failed.push((task.job, task.first, items, error));
                     continue;
                 }
                 let index = filling.finish(task.job.terms(), task.first, task.attempt);
-                self.submit_in(state, index, task.job);
+                cells.pop();
+                self.assign(state, index, task.job);
+                filled.push(index);
+                if filled.len() == BATCH {
+                    self.submit_all(&filled);
+                    filled.clear();
+                }
             }
         }
+        self.submit_all(&filled);
+        for index in cells {
+            self.give_back(index);
+        }
         gone
+    }
+
+    /// Takes free cells for tasks of this ring, as many as are of use. False if there is none.
+    fn take_cells(&self, state: &State, ring: usize, cells: &mut Batch) -> bool {
+        let most = state.backlog[ring].len().min(BATCH);
+        let reserve = if state.in_cells > 0 { RESERVE } else { 0 };
+        self.try_take_cells(reserve, most, cells);
+        if cells.is_empty() {
+            // Our own tasks give cells back, if there are any.
+            let starved = state.in_cells == 0;
+            self.hub.starved.store(starved, Ordering::Relaxed);
+        }
+        !cells.is_empty()
     }
 
     /// Sees to it that tasks that wait for cells get some although the keeper sleeps, or is about to:

@@ -62,7 +62,7 @@ impl Call {
         };
         cell.mailbox.store(self.mailbox, Ordering::Relaxed);
         self.outstanding += 1;
-        pool.submit(index, cell);
+        pool.submit(index);
     }
 
     /// Hands the filled cell `index` to worker `worker` alone.

@@ -137,7 +137,7 @@ pub(crate) struct State {
     pub(crate) backlog: [VecDeque<Waiting>; RINGS],
     pub(crate) delayed: Vec<Waiting>,
     /// Jobs that have failed since there was no memory for a task: to be settled without the lock.
-    pub(crate) failed: Vec<Arc<dyn Job>>,
+    pub(crate) failed: Vec<(Arc<dyn Job>, u64, u32, TaskError)>,
     pub(crate) has_sleeper: bool,
     pub(crate) followers: Vec<Arc<Waiter>>,
 }
@@ -284,7 +284,8 @@ impl Inner {
         let others = state.has_sleeper;
         let failed = std::mem::take(&mut state.failed);
         drop(state);
-        for job in failed {
+        for (job, first, items, error) in failed {
+            job.fail(first, items, &error);
             job.settle(self);
             delivered = true;
         }

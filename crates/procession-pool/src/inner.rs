@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use procession_primitives::{Block, Family, News, monotonic_nanos, wake};
 
+use crate::backlog::Batch;
 use crate::builder::Config;
 use crate::call::{Call, Collected};
 use crate::cell::Cell;
@@ -169,22 +170,38 @@ impl Inner {
     }
 
     /// Hands filled cell `index` to the workers.
-    pub(crate) fn submit(&self, index: u32, cell: &Cell) {
-        cell.queued_at.store(monotonic_nanos(), Ordering::Relaxed);
-        cell.queue();
-        // Cells are fewer than places in the ring. Where deaths have filled it with repeated
-        // offers, `attend` offers again.
-        let ring = cell.ring.load(Ordering::Relaxed) as usize;
-        if !self.write_hint(index, ring) {
-            self.crew.offer_again();
-        }
-        self.shared.call_one();
-        self.crew.call_resting(&self.shared);
+    pub(crate) fn submit(&self, index: u32) {
+        self.submit_all(&[index]);
     }
 
-    fn write_hint(&self, index: u32, ring: usize) -> bool {
-        let _one_at_a_time = lock(&self.offers);
-        self.shared.offer(index, ring)
+    /// Hands filled cells to the workers.
+    pub(crate) fn submit_all(&self, cells: &[u32]) {
+        if cells.is_empty() {
+            return;
+        }
+        let now = monotonic_nanos();
+        let mut offered = true;
+        let one_at_a_time = lock(&self.offers);
+        for &index in cells {
+            let Some(cell) = self.shared.cell(index) else {
+                continue;
+            };
+            cell.queued_at.store(now, Ordering::Relaxed);
+            cell.queue();
+            // Cells are fewer than places in the ring. Where deaths have filled it with repeated
+            // offers, `attend` offers again.
+            let ring = cell.ring.load(Ordering::Relaxed) as usize;
+            offered &= self.shared.offer(index, ring);
+        }
+        drop(one_at_a_time);
+        if !offered {
+            self.crew.offer_again();
+        }
+        // That one calls the next, if there is more than one task.
+        self.shared.call_one();
+        for _ in cells {
+            self.crew.call_resting(&self.shared);
+        }
     }
 
     /// Takes a free cell, if more than `reserve` are free.
@@ -201,6 +218,21 @@ impl Inner {
             .0
             .fetch_max(index + 1, Ordering::Relaxed);
         Some(index)
+    }
+
+    /// Takes up to `most` free cells, of those more than `reserve`.
+    pub(crate) fn try_take_cells(&self, reserve: usize, most: usize, into: &mut Batch) {
+        let mut free = lock(&self.free);
+        let count = free.len().saturating_sub(reserve).min(most);
+        let start = free.len() - count;
+        // The last ones first, as if taken one by one.
+        into.extend(free.drain(start..));
+        let highest = into.iter().max();
+        if let Some(index) = highest {
+            // Under the lock: only grows.
+            let used = &self.shared.header().used.0;
+            used.fetch_max(index + 1, Ordering::Relaxed);
+        }
     }
 
     /// Takes a free cell, waiting until other calls give one back.

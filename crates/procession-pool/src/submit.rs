@@ -36,7 +36,7 @@ where
     let gather = Gather::new(1, |values: Result<Vec<R>, TaskError>| {
         values.and_then(|mut values| values.pop().ok_or(TaskError::Protocol))
     });
-    pool.begin(&deal, &*gather, 1, true);
+    pool.begin(deal, &*gather, 1, true);
     pool.place(gather.clone(), Prepared::new(items));
     AsyncResult::new(pool, gather)
 }
@@ -78,7 +78,7 @@ where
         Err(error) => return AsyncResult::new(pool, Gather::failed(error)),
     };
     let gather = Gather::new(taken, |values| values);
-    pool.begin(&deal, &*gather, taken, false);
+    pool.begin(deal, &*gather, taken, false);
     for (item, error) in refused {
         hub::Job::fail(&*gather, item, 1, &TaskError::ItemEncode(Box::new(error)));
     }
@@ -105,7 +105,7 @@ impl Inner {
     /// Begins a job: it has an outcome to come.
     pub(crate) fn begin(
         self: &Arc<Self>,
-        deal: &Arc<Deal>,
+        deal: Arc<Deal>,
         done: &dyn Done,
         items: u64,
         is_one: bool,

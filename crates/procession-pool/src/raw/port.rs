@@ -52,9 +52,9 @@ impl Port {
     ///
     /// If the pool was closed, the outcome is [`TaskError::Closed`], or that of a task that was just in
     /// time.
-    pub fn submit(&self, agreement: &Agreement, items: Items, done: Arc<dyn Done>) {
+    pub fn submit(&self, agreement: Agreement, items: Items, done: Arc<dyn Done>) {
         let count = items.len() as u64;
-        self.pool.begin(&agreement.0, &*done, count, count == 1);
+        self.pool.begin(agreement.0, &*done, count, count == 1);
         let job: Arc<dyn Job> = done;
         match self.pool.check_open() {
             Ok(()) => self.pool.place(job, Prepared::new(items)),

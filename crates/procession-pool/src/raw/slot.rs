@@ -100,7 +100,7 @@ pub struct Slot {
 
 impl Slot {
     /// Begins a job of `items` items. Whether somebody has to look at each outcome.
-    pub(crate) fn open(&self, deal: &Arc<Deal>, items: u64, is_one: bool) -> bool {
+    pub(crate) fn open(&self, deal: Arc<Deal>, items: u64, is_one: bool) -> bool {
         let watched = deal.is_watched() || !is_one;
         if deal.can_retry() {
             let retries = Retries::new(&deal.options);
@@ -109,7 +109,7 @@ impl Slot {
         self.left.store(items, Ordering::Relaxed);
         let flags = (u32::from(is_one) * ONE) | (u32::from(watched) * WATCHED);
         self.flags.store(flags, Ordering::Relaxed);
-        self.deal.get_or_init(|| Arc::clone(deal));
+        let _ = self.deal.set(deal);
         watched
     }
 
@@ -156,7 +156,12 @@ impl Slot {
 
     /// Has its outcome looked at when it comes. Whether nobody did before.
     pub(crate) fn watch(&self) -> bool {
-        self.set(WATCHED) & (WATCHED | ENDED) == 0
+        let unless_ended = |flags| (flags & (WATCHED | ENDED) == 0).then_some(flags | WATCHED);
+        // AcqRel: as in `set`.
+        let watched = self
+            .flags
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, unless_ended);
+        watched.is_ok()
     }
 
     /// What becomes of `item` after `error`: its outcome, unless it is to be tried again.

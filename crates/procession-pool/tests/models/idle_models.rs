@@ -20,8 +20,7 @@ fn pool(workers: u32) -> Arc<Inner> {
 
 fn offer(pool: &Inner) {
     let index = call_models::fill(pool, 1, &Terms::default());
-    let cell = pool.shared.cell(index).expect("a cell");
-    pool.submit(index, cell);
+    pool.submit(index);
 }
 
 /// Each of `workers` does one task, and `tasks` are offered by each of `threads` of the program.

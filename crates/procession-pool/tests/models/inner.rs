@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use primitives::News;
 
+use crate::backlog::Batch;
 use crate::call::{Call, Collected};
 use crate::cell::{CELL_STRIDE, Cell};
 use crate::crew::Crew;
@@ -91,6 +92,24 @@ pub(crate) fn watch_hints(shared: &Shared, workers: u32) {
     }
 }
 
+/// Has the words and locks of the hub watched.
+pub(crate) fn watch_hub(pool: &Inner) {
+    let (header, hub) = (pool.shared.header(), &pool.hub);
+    scene::mark(header.inbox.0.address(), Mark::Inbox);
+    scene::mark(header.hungry.0.address(), Mark::Hungry);
+    scene::watch_at(header.keeper.0.address());
+    scene::mark(hub.watched.address(), Mark::Watched);
+    scene::mark(hub.waiters.address(), Mark::Waiters);
+    scene::mark(hub.waiting.address(), Mark::Waiting);
+    scene::mark(hub.settling.address(), Mark::Settling);
+    scene::mark(hub.is_keeper_asleep.address(), Mark::KeeperAsleep);
+    scene::watched(|| {
+        hub.is_idle();
+        drop(hub.inflow());
+        drop(hub.lock());
+    });
+}
+
 /// Has the words of the empty cell `at` watched.
 pub(crate) fn watch_task(shared: &Shared, at: u32) {
     let cell = shared.cell(at).expect("a cell");
@@ -130,20 +149,40 @@ impl Inner {
 
     pub(crate) fn note(&self, _: &Cell, _: &Collected) {}
 
-    pub(crate) fn submit(&self, index: u32, cell: &Cell) {
-        cell.queue();
-        let ring = cell.ring.load(Ordering::Relaxed) as usize;
-        if !self.write_hint(index, ring) {
+    pub(crate) fn submit(&self, index: u32) {
+        self.submit_all(&[index]);
+    }
+
+    pub(crate) fn submit_all(&self, cells: &[u32]) {
+        if cells.is_empty() {
+            return;
+        }
+        let mut offered = true;
+        let one_at_a_time = lock(&self.offers);
+        for &index in cells {
+            let Some(cell) = self.shared.cell(index) else {
+                continue;
+            };
+            cell.queue();
+            let ring = cell.ring.load(Ordering::Relaxed) as usize;
+            offered &= self.shared.offer(index, ring);
+        }
+        drop(one_at_a_time);
+        if !offered {
             self.crew.offer_again();
         }
         self.shared.call_one();
-        self.crew.call_resting(&self.shared);
-        self.submitted.fetch_add(1, Ordering::Release);
-        wake(&self.submitted, 1);
+        for _ in cells {
+            self.crew.call_resting(&self.shared);
+        }
+        if scene::is_watched(self.submitted.address()) {
+            self.submitted.fetch_add(cells.len() as u32, Ordering::Release);
+            wake(&self.submitted, 1);
+        }
     }
 
     /// A job begins. Without a keeper: each model says when there is one.
-    pub(crate) fn begin(&self, deal: &Arc<Deal>, done: &dyn Done, items: u64, is_one: bool) {
+    pub(crate) fn begin(&self, deal: Arc<Deal>, done: &dyn Done, items: u64, is_one: bool) {
         self.hub.begin();
         let limit = deal.limit();
         if limit > 0 && self.crew.time(limit, false) {
@@ -167,6 +206,13 @@ impl Inner {
             return None;
         }
         free.pop()
+    }
+
+    pub(crate) fn try_take_cells(&self, reserve: usize, most: usize, into: &mut Batch) {
+        let mut free = lock(&self.free);
+        let count = free.len().saturating_sub(reserve).min(most);
+        let start = free.len() - count;
+        into.extend(free.drain(start..));
     }
 
     pub(crate) fn recycle(&self, index: u32) {

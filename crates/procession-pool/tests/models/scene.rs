@@ -44,6 +44,16 @@ pub(crate) enum Fault {
     CondemnsByStore,
     /// Commits whether condemned or not.
     CommitsByStore,
+    /// There is no full barrier after a change of this word in this file, in the program.
+    Unfenced(Mark, &'static str),
+    /// Who leaves word for busy workers does not look whether one is idle.
+    LooksAway,
+    /// A worker that sleeps does not ask for more before.
+    AsksNoMore,
+    /// The first job that is watched wakes nobody.
+    WatchesSilently,
+    /// The keeper says that it sleeps after it has looked around.
+    SaysItLate,
 }
 
 /// What the scene has to know of a word.
@@ -54,6 +64,21 @@ pub(crate) enum Mark {
     Searching,
     Guard,
     Waiter,
+    Hungry,
+    Watched,
+    Waiters,
+    Waiting,
+    Settling,
+    KeeperAsleep,
+}
+
+/// What becomes of a load.
+pub(crate) enum Look {
+    Shipped,
+    /// This is stored before, and read.
+    Cleared(u64),
+    /// This is read, whatever is there.
+    Instead(u64),
 }
 
 /// What becomes of a change.
@@ -119,6 +144,12 @@ pub(crate) struct Me {
     /// The bit that it sets later, and where.
     deferred: Cell<Option<(usize, u64)>>,
     is_asleep: Cell<bool>,
+    /// Whether it does not see the next idle worker.
+    looks_away: Cell<bool>,
+    /// Whether it says that it sleeps.
+    says_asleep: Cell<bool>,
+    /// What it has changed last, of what is marked.
+    changed: Cell<Option<Mark>>,
 }
 
 impl Me {
@@ -135,6 +166,9 @@ loom::thread_local! {
         steps_left: Cell::new(u32::MAX),
         deferred: Cell::new(None),
         is_asleep: Cell::new(false),
+        looks_away: Cell::new(false),
+        says_asleep: Cell::new(false),
+        changed: Cell::new(None),
     };
 }
 
@@ -186,17 +220,59 @@ fn mark_of(address: usize) -> Option<Mark> {
     MARKS.with_borrow(|marks| marks.get(&address).copied())
 }
 
-/// What is stored before a load and read by it, where the fault of the scene is one of loads.
-pub(crate) fn falsify_load(address: usize, value: u64) -> Option<u64> {
+/// What the fault of the scene makes of a load of `value`.
+pub(crate) fn falsify_load(address: usize, value: u64) -> Look {
+    let mark = || mark_of(address);
     match fault() {
         Fault::TakesTheMark
-            if value == SLEEPING.into()
-                && mark_of(address) == Some(Mark::Inbox)
-                && !is_worker() =>
+            if value == SLEEPING.into() && mark() == Some(Mark::Inbox) && !is_worker() =>
         {
-            Some(0)
+            Look::Cleared(0)
         }
-        _ => None,
+        Fault::LooksAway => match mark() {
+            Some(Mark::Asleep) if ME.with(|me| me.looks_away.get()) => Look::Instead(0),
+            Some(Mark::Searching) if ME.with(|me| me.looks_away.take()) => Look::Instead(0),
+            _ => Look::Shipped,
+        },
+        Fault::AsksNoMore
+            if mark() == Some(Mark::Hungry)
+                && is_worker()
+                && ME.with(|me| me.is_asleep.get()) =>
+        {
+            Look::Instead(0)
+        }
+        _ => Look::Shipped,
+    }
+}
+
+/// Whether nothing becomes of a store.
+pub(crate) fn drops(address: usize, value: u64) -> bool {
+    if fault() != Fault::SaysItLate || mark_of(address) != Some(Mark::KeeperAsleep) {
+        return false;
+    }
+    // The second time is when it has looked.
+    let is_second = ME.with(|me| me.says_asleep.replace(value == 1));
+    value == 1 && !is_second
+}
+
+/// What the fault of the scene makes of the value before an addition.
+pub(crate) fn falsify_sum(address: usize, before: u64) -> u64 {
+    match fault() {
+        Fault::WatchesSilently if mark_of(address) == Some(Mark::Watched) => before.max(1),
+        _ => before,
+    }
+}
+
+/// The word at `address` was changed, or was to be if it had another value.
+pub(crate) fn changed(address: usize) {
+    if !matches!(fault(), Fault::Unfenced(..) | Fault::LooksAway) || is_over() || is_worker() {
+        return;
+    }
+    if let Some(mark) = mark_of(address) {
+        ME.with(|me| {
+            me.changed.set(Some(mark));
+            me.looks_away.set(mark == Mark::Hungry);
+        });
     }
 }
 
@@ -227,10 +303,14 @@ pub(crate) fn is_strong() -> bool {
     SCENE.get().strong
 }
 
-pub(crate) fn lacks_fence() -> bool {
+/// Whether there is none where `file` has a fence.
+pub(crate) fn lacks_fence(file: &str) -> bool {
     match fault() {
         Fault::ProgramUnfenced => !is_worker(),
         Fault::WorkerUnfenced => is_worker(),
+        Fault::Unfenced(mark, its) => {
+            file.ends_with(its) && ME.with(|me| me.changed.get()) == Some(mark)
+        }
         Fault::SleepUnfenced => is_worker() && ME.with(|me| me.is_asleep.get()),
         Fault::AwakeUnfenced => is_worker() && !ME.with(|me| me.is_asleep.get()),
         _ => false,
@@ -293,6 +373,11 @@ pub(crate) fn executions(index: u32) -> u32 {
 pub(crate) fn mark(address: usize, mark: Mark) {
     MARKS.with_borrow_mut(|marks| marks.insert(address, mark));
     watch_at(address);
+}
+
+/// Whether the word at `address` is one of loom's.
+pub(crate) fn is_watched(address: usize) -> bool {
+    words::find(address, || 0).is_some()
 }
 
 /// Makes the word at `address`, which is 0, one of loom's.

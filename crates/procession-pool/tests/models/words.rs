@@ -13,12 +13,13 @@
 
 use real::cell::{Cell, RefCell};
 use real::collections::HashMap;
+use real::panic::Location;
 use real::rc::Rc;
 use real::sync::atomic::Ordering;
 
 use loom::sync::atomic as inner;
 
-use crate::scene::{self, Change, Fault};
+use crate::scene::{self, Change, Fault, Look};
 
 thread_local! {
     static WATCHED: RefCell<HashMap<usize, Rc<inner::AtomicU64>>> = RefCell::default();
@@ -94,20 +95,22 @@ macro_rules! atomic {
                 };
                 let value = word.load(order);
                 match scene::falsify_load(self.address(), value) {
-                    Some(instead) => {
+                    Look::Shipped => from(value),
+                    Look::Cleared(instead) => {
                         word.store(instead, Ordering::Relaxed);
                         from(instead)
                     }
-                    None => from(value),
+                    Look::Instead(instead) => from(instead),
                 }
             }
 
             #[track_caller]
             pub(crate) fn store(&self, value: $value, order: Ordering) {
                 let to: fn($value) -> u64 = $to;
-                if !scene::step() {
+                if !scene::step() || scene::drops(self.address(), to(value)) {
                     return;
                 }
+                scene::changed(self.address());
                 match self.find() {
                     Some(word) => word.store(to(value), order),
                     None => self.0.set(value),
@@ -125,6 +128,7 @@ macro_rules! atomic {
                 if !scene::step() {
                     return self.0.get();
                 }
+                scene::changed(self.address());
                 match self.find() {
                     Some(word) => from(strongly(|| change(&word))),
                     None => {
@@ -139,6 +143,24 @@ macro_rules! atomic {
             pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
                 let to: fn($value) -> u64 = $to;
                 self.change(|word| word.swap(to(value), order), |_| value)
+            }
+
+            /// One read and one compare-and-exchange at a time, until none comes in between.
+            #[track_caller]
+            pub(crate) fn fetch_update(
+                &self,
+                success: Ordering,
+                failure: Ordering,
+                mut update: impl FnMut($value) -> Option<$value>,
+            ) -> Result<$value, $value> {
+                let mut now = self.load(failure);
+                while let Some(new) = update(now) {
+                    match self.compare_exchange(now, new, success, failure) {
+                        Ok(before) => return Ok(before),
+                        Err(other) => now = other,
+                    }
+                }
+                Err(now)
             }
 
             /// Fails only if the value is another one.
@@ -165,6 +187,7 @@ macro_rules! atomic {
                 if !scene::step() {
                     return Ok(current);
                 }
+                scene::changed(self.address());
                 let Some(word) = self.find() else {
                     let old = self.0.get();
                     if old != current {
@@ -201,7 +224,8 @@ macro_rules! arithmetic {
             #[track_caller]
             pub(crate) fn fetch_add(&self, value: $value, order: Ordering) -> $value {
                 let change = |word: &inner::AtomicU64| word.fetch_add(value as u64, order);
-                self.change(change, |old| old.wrapping_add(value))
+                let before = self.change(change, |old| old.wrapping_add(value));
+                scene::falsify_sum(self.address(), before as u64) as $value
             }
 
             #[track_caller]
@@ -259,7 +283,7 @@ fn strongly<T>(change: impl FnOnce() -> T) -> T {
 /// A fence, but for the fault of the scene.
 #[track_caller]
 pub(crate) fn fence(order: Ordering) {
-    if !scene::is_over() && !scene::lacks_fence() {
+    if !scene::is_over() && !scene::lacks_fence(Location::caller().file()) {
         inner::fence(order);
     }
 }
