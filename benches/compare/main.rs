@@ -4,6 +4,7 @@
 //! `../peers`. Only ours knows the targets.
 
 mod bulk;
+mod futures;
 mod idle;
 mod journal;
 mod latency;
@@ -22,11 +23,12 @@ use procession_pool::{Pool, init};
 /// Of a pool, where the row does not say otherwise.
 const WORKERS: usize = 2;
 
-const ROWS: [Entry; 13] = [
+const ROWS: [Entry; 14] = [
     row("B1", map::default_chunks),
     row("B2", map::one_by_one),
     row("B3", map::unordered),
     row("B4", latency::apply),
+    row("B5", futures::as_they_come),
     row("B12", start::first_result),
     row("B13", bulk::arguments),
     row("B14", recovery::recovery),
@@ -35,7 +37,7 @@ const ROWS: [Entry; 13] = [
     row("B17", stream::slow_consumer),
     row("B18", idle::wake_ups),
     row("B19", idle::memory),
-    row("B20", map::sweep),
+    row("B20", sweeps),
 ];
 
 const fn row(row: &'static str, run: fn(&Trial)) -> Entry {
@@ -50,6 +52,12 @@ const fn row(row: &'static str, run: fn(&Trial)) -> Entry {
 fn main() -> ExitCode {
     init();
     enter(&ROWS)
+}
+
+/// B20.
+fn sweeps(trial: &Trial) {
+    map::sweep(trial);
+    futures::sweep(trial);
 }
 
 fn square(n: u64) -> u64 {

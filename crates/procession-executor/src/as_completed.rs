@@ -72,7 +72,7 @@ pub fn as_completed<T: Send + 'static>(
 ///
 /// Drops the futures that are left; their tasks go on.
 #[must_use = "iterators do nothing unless they are asked"]
-pub struct AsCompleted<T> {
+pub struct AsCompleted<T: Send + 'static> {
     pending: Slab<Future<T>>,
     set: Arc<Completions>,
     home: Home,
@@ -257,13 +257,13 @@ impl<T: Send + 'static> futures_core::Stream for AsCompleted<T> {
     }
 }
 
-impl<T> Drop for AsCompleted<T> {
+impl<T: Send + 'static> Drop for AsCompleted<T> {
     fn drop(&mut self) {
         self.set.close();
     }
 }
 
-impl<T> fmt::Debug for AsCompleted<T> {
+impl<T: Send + 'static> fmt::Debug for AsCompleted<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AsCompleted")
             .field("pending", &self.pending.len())
@@ -290,3 +290,6 @@ impl fmt::Display for Unfinished {
 }
 
 impl std::error::Error for Unfinished {}
+
+#[cfg(test)]
+mod tests;

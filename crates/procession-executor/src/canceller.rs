@@ -139,5 +139,9 @@ pub(crate) struct CancelOnDrop(pub(crate) Canceller, pub(crate) CancelMode);
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.stop(self.1, false);
+        if !self.0.base().is_done() {
+            // It runs: what its outcome holds is given back when it comes, and not when somebody looks.
+            self.0.watch();
+        }
     }
 }

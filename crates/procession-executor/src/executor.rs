@@ -83,7 +83,8 @@ pub trait Executor {
         A: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned + Send + 'static,
     {
-        self.handle().submit_in(Patience::None, function, item)
+        let patience = Patience::Until(Some(Instant::now()));
+        self.handle().submit_in(patience, function, item)
     }
 
     /// Submits one item, waiting at most `timeout` for room.
@@ -228,7 +229,8 @@ pub trait Executor {
     /// Threads cannot be ended: executors without processes run the item to its end.
     #[must_use]
     fn timeout(&self, timeout: Duration) -> Handle {
-        self.handle().with_policy(|policy| policy.timeout = Some(timeout))
+        self.handle()
+            .with_policy(|policy| policy.timeout = Some(timeout))
     }
 
     /// How long after its [`timeout`](Self::timeout) an item is ended; none unless set.
@@ -283,7 +285,8 @@ pub trait Executor {
     /// How urgent these tasks are among those of the executor.
     #[must_use]
     fn priority(&self, priority: Priority) -> Handle {
-        self.handle().with_policy(|policy| policy.priority = priority)
+        self.handle()
+            .with_policy(|policy| policy.priority = priority)
     }
 
     /// Where the [`seed`](procession_pool::CurrentTask::seed)s of the items start; 0 unless set. For

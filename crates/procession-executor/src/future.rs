@@ -46,12 +46,12 @@ use crate::{callback, park};
 /// # Ok::<(), procession_executor::Error>(())
 /// ```
 #[must_use = "the outcome is lost with the future"]
-pub struct Future<T> {
+pub struct Future<T: Send + 'static> {
     promise: Arc<Promise<T>>,
     on_drop: Option<Box<CancelOnDrop>>,
 }
 
-impl<T> Future<T> {
+impl<T: Send + 'static> Future<T> {
     pub(crate) fn new(promise: Arc<Promise<T>>) -> Future<T> {
         let on_drop = None;
         Future { promise, on_drop }
@@ -278,6 +278,13 @@ impl<T: Send + 'static> Future<T> {
     }
 }
 
+impl<T: Send + 'static> Drop for Future<T> {
+    fn drop(&mut self) {
+        // So that what the outcome holds is given back when it comes, and not when somebody looks.
+        self.watch();
+    }
+}
+
 impl<T: Send + 'static> std::future::Future for Future<T> {
     type Output = Result<T, TaskError>;
 
@@ -308,3 +315,6 @@ impl<T: Send + 'static> fmt::Debug for Future<T> {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

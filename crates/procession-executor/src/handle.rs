@@ -57,7 +57,9 @@ pub(crate) struct Options {
 /// How long a call may wait for room.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Patience {
+    /// Not even to look whether somebody has finished meanwhile.
     None,
+    /// Also if that is now: a wait without time hears of those who have finished.
     Until(Option<Instant>),
 }
 

@@ -109,3 +109,6 @@ impl Limit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -212,8 +212,7 @@ where
         let (count, bytes) = (items.len(), items.bytes().len());
         let chunk = Arc::new(Chunk::new(count, self.decode, self.handle.base()));
         let target: Arc<dyn Complete> = Arc::<Chunk<R>>::clone(&chunk);
-        let canceller =
-            Canceller::new(Arc::clone(&target));
+        let canceller = Canceller::new(Arc::clone(&target));
         // On an error that is the outcome of each item.
         let _ = self.handle.send(function, items, target);
         Part::Sent {
@@ -316,3 +315,6 @@ impl<I: Iterator, R> fmt::Debug for Map<I, R> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

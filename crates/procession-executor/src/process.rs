@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use procession_pool::raw::{Agreement, Function, Policy, Port};
+use procession_pool::raw::{Agreement, Done, Function, Policy, Port, Slot};
 use procession_pool::{Death, Pool, PoolError, TaskError};
 
 use crate::backend::{
@@ -205,16 +205,22 @@ impl fmt::Debug for Processes {
 
 impl Backend for Processes {
     fn submit(&self, task: Task) -> Result<(), Box<Rejected>> {
-        let open = match self.cause() {
-            Some(death) => Err(TaskError::Broken(Box::new(death.clone()))),
-            None => self.port.check_open(),
-        };
+        // In this order: it is closed when it breaks.
+        let open = self.port.check_open();
+        let open = self.cause().map_or(open, |death| {
+            Err(TaskError::Broken(Box::new(death.clone())))
+        });
         if let Err(error) = open {
             return Err(Box::new(Rejected { task, error }));
         }
         let agreement = self.agreement(&task.function, &task.policy);
         let Task { items, done, .. } = task;
-        self.port.submit(&agreement, items, done.into_done());
+        let mut done = done.into_done();
+        if let Some(broken) = &self.broken {
+            let cause = Arc::clone(broken);
+            done = Arc::new(Explained { done, cause });
+        }
+        self.port.submit(agreement, items, done);
         Ok(())
     }
 
@@ -267,5 +273,40 @@ impl Backend for Processes {
 
     fn watch(&self, task: &Completer) {
         self.port.watch(task.as_done());
+    }
+}
+
+/// Tells of workers that were killed since another one had died by the death of that one.
+struct Explained {
+    done: Arc<dyn Done>,
+    cause: Arc<OnceLock<Death>>,
+}
+
+impl Done for Explained {
+    fn slot(&self) -> &Slot {
+        self.done.slot()
+    }
+
+    fn take(&self, outcomes: &mut dyn Iterator<Item = (u64, Result<&[u8], TaskError>)>) {
+        let broken = |cause: &Death| TaskError::Broken(Box::new(cause.clone()));
+        let explain = |error| match (error, self.cause.get()) {
+            (TaskError::WorkerDied(death), Some(cause)) if death.pid() != cause.pid() => {
+                broken(cause)
+            }
+            (TaskError::Closed, Some(cause)) => broken(cause),
+            (error, _) => error,
+        };
+        Done::take(
+            &*self.done,
+            &mut outcomes.map(|(item, outcome)| (item, outcome.map_err(explain))),
+        );
+    }
+
+    fn finish(&self, spent: Duration) {
+        self.done.finish(spent);
+    }
+
+    fn cancelled(&self) {
+        self.done.cancelled();
     }
 }

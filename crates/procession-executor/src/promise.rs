@@ -236,3 +236,6 @@ impl<T: Send + 'static> Done for Promise<T> {
         self.settle(Err(TaskError::Cancelled));
     }
 }
+
+#[cfg(test)]
+mod tests;

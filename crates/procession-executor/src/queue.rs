@@ -73,3 +73,6 @@ impl Queue {
         lines.flat_map(|line| line.drain(..)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

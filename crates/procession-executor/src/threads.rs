@@ -32,6 +32,8 @@ const ROUND_TRIP: Duration = Duration::from_micros(10);
 ///   that calls `exit`, or crashes, ends the program.
 /// - A function cannot be ended: [`kill`](crate::Future::kill) is [`cancel`](crate::Future::cancel), and
 ///   [`timeout`](Executor::timeout) plays no part.
+/// - A function that waits for another task of the same executor keeps its thread meanwhile. When all
+///   threads wait so, none is left for what they wait for.
 /// - Between two attempts of an item ([`backoff`](Executor::backoff)) its thread does nothing else.
 ///
 /// # Drop
@@ -370,3 +372,6 @@ impl fmt::Debug for Inner {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

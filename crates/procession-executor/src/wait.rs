@@ -121,3 +121,6 @@ fn wait_for<T: Send + 'static>(futures: &[Future<T>], when: ReturnWhen, deadline
     }
     set.close();
 }
+
+#[cfg(test)]
+mod tests;

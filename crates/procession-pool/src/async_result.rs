@@ -39,7 +39,7 @@ use crate::raw::Done;
 /// # Ok::<(), procession_pool::Error>(())
 /// ```
 #[must_use = "the outcome is lost with the handle"]
-pub struct AsyncResult<T> {
+pub struct AsyncResult<T: Send + 'static> {
     pool: Arc<Inner>,
     job: Arc<dyn Handled<T>>,
 }
@@ -200,6 +200,13 @@ impl<T: Send + 'static> AsyncResult<T> {
     }
 }
 
+impl<T: Send + 'static> Drop for AsyncResult<T> {
+    fn drop(&mut self) {
+        // So that what it holds is given back when it comes, and not when somebody looks.
+        self.watch();
+    }
+}
+
 impl<T: Send + 'static> Future for AsyncResult<T> {
     type Output = Result<T, TaskError>;
 
@@ -212,7 +219,7 @@ impl<T: Send + 'static> Future for AsyncResult<T> {
     }
 }
 
-impl<T: 'static> fmt::Debug for AsyncResult<T> {
+impl<T: Send + 'static> fmt::Debug for AsyncResult<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ready = self.job.promise().is_done();
         f.debug_struct("AsyncResult")
