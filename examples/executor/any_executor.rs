@@ -26,7 +26,7 @@ fn count(executor: &impl Executor) -> Result<()> {
 fn main() -> Result<()> {
     init();
     match env::args().nth(1).as_deref() {
-        Some("threads") => count(&ThreadPoolExecutor::new()),
+        Some("threads") => count(&ThreadPoolExecutor::new()?),
         Some("inline") => count(&InlineExecutor::new()),
         _ => count(&ProcessPoolExecutor::new()?),
     }

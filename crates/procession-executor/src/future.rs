@@ -264,7 +264,9 @@ impl<T: Send + 'static> Future<T> {
     /// is printed, and otherwise ignored.
     ///
     /// A callback may submit, cancel, and wait for other futures, unless these wait for it. For its own
-    /// future it cannot wait: that is done when its callbacks are over.
+    /// future it cannot wait: that is done when its callbacks are over. It is to be short: while it runs,
+    /// the outcomes of other futures may have to wait for it. So one that waits for them by other means
+    /// than those of this crate, such as a channel or a runtime, may wait for ever.
     pub fn add_done_callback(&self, callback: impl FnOnce(&Result<T, TaskError>) + Send + 'static) {
         self.promise.on_done(Box::new(callback));
         self.watch();

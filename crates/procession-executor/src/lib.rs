@@ -120,8 +120,9 @@ pub use process::ProcessPoolExecutor;
 pub use process_builder::ProcessPoolBuilder;
 pub use procession_pool::raw;
 pub use procession_pool::{
-    Args, Death, Error, Panic, PanicLocation, Phase, PoolError, Priority, Result, TaskError,
-    cpu_count, init,
+    Args, CurrentTask, Death, Error, Event as PoolEvent, InitFailure, Initialized, Output, Panic,
+    PanicLocation, Phase, Pool, PoolError, Priority, Result, StartMethod, TaskError, cpu_count,
+    current_task, init,
 };
 pub use threads::ThreadPoolExecutor;
 pub use threads_builder::{InitResult, ThreadPoolBuilder};

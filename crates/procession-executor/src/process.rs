@@ -142,7 +142,7 @@ pub(crate) struct Processes {
     /// Those used last, the latest first.
     agreements: Mutex<Vec<(Function, Arc<Policy>, Agreement)>>,
     /// Where deaths break the executor: the one that did.
-    broken: Option<Arc<OnceLock<Death>>>,
+    cause: Option<Arc<Cause>>,
 }
 
 /// Agreements that are kept.
@@ -152,12 +152,17 @@ const KEPT: usize = 8;
 const ROUND_TRIP: Duration = Duration::from_micros(10);
 
 impl Processes {
-    pub(crate) fn new(pool: Pool, broken: Option<Arc<OnceLock<Death>>>) -> Processes {
+    pub(crate) fn new(pool: Pool, breaks: bool) -> Processes {
+        let port = Port::new(&pool);
+        let cause = breaks.then(|| {
+            let (port, death) = (port.clone(), OnceLock::new());
+            Arc::new(Cause { port, death })
+        });
         Processes {
-            port: Port::new(&pool),
             pool,
+            port,
             agreements: Mutex::default(),
-            broken,
+            cause,
         }
     }
 
@@ -183,7 +188,7 @@ impl Processes {
 
     /// The death that has broken the executor.
     fn cause(&self) -> Option<&Death> {
-        self.broken.as_ref()?.get()
+        self.cause.as_ref()?.get()
     }
 
     /// Ends everything since a worker has died.
@@ -216,8 +221,8 @@ impl Backend for Processes {
         let agreement = self.agreement(&task.function, &task.policy);
         let Task { items, done, .. } = task;
         let mut done = done.into_done();
-        if let Some(broken) = &self.broken {
-            let cause = Arc::clone(broken);
+        if let Some(cause) = &self.cause {
+            let cause = Arc::clone(cause);
             done = Arc::new(Explained { done, cause });
         }
         self.port.submit(agreement, items, done);
@@ -225,11 +230,15 @@ impl Backend for Processes {
     }
 
     fn cancel(&self, task: &Completer, how: CancelMode) -> CancelAnswer {
-        match (self.port.stop(task.as_done(), how == CancelMode::Kill), how) {
-            (true, _) => CancelAnswer::Done,
-            (false, CancelMode::Queued) => CancelAnswer::TooLate,
-            // A worker may have it and not have begun: then it leaves it alone.
-            (false, CancelMode::Kill) => CancelAnswer::Asked,
+        let done = task.as_done();
+        if self.port.stop(done, how == CancelMode::Kill) {
+            CancelAnswer::Done
+        } else if how == CancelMode::Kill || self.port.has_ended(done) {
+            // A worker may have it and not have begun: then it leaves it alone. Or somebody else
+            // cancels it at this moment.
+            CancelAnswer::Asked
+        } else {
+            CancelAnswer::TooLate
         }
     }
 
@@ -279,7 +288,25 @@ impl Backend for Processes {
 /// Tells of workers that were killed since another one had died by the death of that one.
 struct Explained {
     done: Arc<dyn Done>,
-    cause: Arc<OnceLock<Death>>,
+    cause: Arc<Cause>,
+}
+
+/// The death that has broken a pool.
+struct Cause {
+    port: Port,
+    /// Once it was asked about.
+    death: OnceLock<Death>,
+}
+
+impl Cause {
+    fn get(&self) -> Option<&Death> {
+        if self.death.get().is_none()
+            && let Some(death) = self.port.broken()
+        {
+            let _ = self.death.set(death);
+        }
+        self.death.get()
+    }
 }
 
 impl Done for Explained {

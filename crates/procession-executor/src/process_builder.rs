@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use procession_pool::raw::Policy;
 use procession_pool::{
-    Event as PoolEvent, Initialized, Output, Pool, PoolBuilder, PoolError, StartMethod,
+    Event as PoolEvent, Initialized, Output, PoolBuilder, PoolError, StartMethod,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -228,24 +228,26 @@ impl ProcessPoolBuilder {
     /// [`PoolError`]: no worker is left behind.
     pub fn build(self) -> Result<ProcessPoolExecutor, PoolError> {
         let ProcessPoolBuilder { mut pool, hook, .. } = self;
-        let broken = self.broken_on_crash.then(Arc::<OnceLock<_>>::default);
+        let breaks = self.broken_on_crash;
         let place: Arc<OnceLock<Weak<Processes>>> = Arc::default();
-        if broken.is_some() || hook.is_some() {
-            let (broken, place) = (broken.clone(), Arc::clone(&place));
+        if breaks {
+            pool = pool.fragile();
+        }
+        if breaks || hook.is_some() {
+            let place = Arc::clone(&place);
             pool = pool.on_event(move |event| {
                 if let Some(hook) = &hook {
                     hook(event);
                 }
-                if let (Some(broken), PoolEvent::WorkerDied { death, .. }) = (&broken, event)
-                    && broken.set(death.clone()).is_ok()
+                if breaks
+                    && matches!(event, PoolEvent::WorkerDied { .. })
                     && let Some(processes) = place.get().and_then(Weak::upgrade)
                 {
                     processes.break_down();
                 }
             });
         }
-        let pool: Pool = pool.build()?;
-        let processes = Arc::new(Processes::new(pool, broken));
+        let processes = Arc::new(Processes::new(pool.build()?, breaks));
         let _ = place.set(Arc::downgrade(&processes));
         // A worker may have died before there was something to break.
         processes.break_down();

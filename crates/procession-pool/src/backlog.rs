@@ -10,7 +10,7 @@ use crate::filling::{Filling, Prepared};
 use crate::hub::{Job, State, Waiting};
 use crate::inner::Inner;
 use crate::mailbox::HUB;
-use crate::shared::RINGS;
+use crate::shared::{CLOSED, CLOSING, RINGS};
 use crate::stream::RESERVE;
 
 /// Cells that are given to tasks at once.
@@ -31,6 +31,7 @@ impl Inner {
                 Ok(()) => {
                     let index = filling.finish(job.terms(), first, attempt);
                     self.submit_for(index, job);
+                    self.tell_if_deserted();
                 }
                 Err(error) => {
                     drop(filling);
@@ -54,6 +55,14 @@ impl Inner {
         // the task.
         fence(Ordering::SeqCst);
         if self.hub.is_keeper_asleep.load(Ordering::Relaxed) && !self.leave_word() {
+            self.call_keeper();
+        }
+        self.tell_if_deserted();
+    }
+
+    /// Has the keeper give its outcome to a task that came when all workers were gone.
+    fn tell_if_deserted(&self) {
+        if self.crew.looks_deserted() {
             self.call_keeper();
         }
     }
@@ -92,6 +101,7 @@ impl Inner {
         if self.hub.is_keeper_asleep.load(Ordering::Relaxed) && !self.leave_word() {
             self.call_keeper();
         }
+        self.tell_if_deserted();
     }
 
     /// Gives cells to tasks that have none. Drops those that nobody wants any more.
@@ -100,6 +110,7 @@ impl Inner {
         self.take_inflow(state);
         let gone = self.feed_rings(state);
         self.hub.waiting.fetch_sub(gone, Ordering::Relaxed);
+        self.close_if_done();
         if !state.failed.is_empty() {
             // Not here: their outcomes are not to be told under the lock.
             self.call_keeper();
@@ -178,14 +189,27 @@ impl Inner {
     /// Sees to it that tasks that wait for cells get some although the keeper sleeps, or is about to:
     /// false if somebody has to look at once.
     pub(crate) fn leave_word(&self) -> bool {
-        let hungry = &self.shared.header().hungry.0;
-        if self.hub.has_waiting() && hungry.load(Ordering::Relaxed) == 0 {
-            hungry.store(1, Ordering::Relaxed);
-            // SeqCst: pairs with the fence in `Idle::sleep`: either we see that a worker looks for
-            // work, or it sees that there is more.
-            fence(Ordering::SeqCst);
-            return !self.shared.anyone_idle();
+        if !self.hub.has_waiting() {
+            return true;
         }
-        true
+        // Also where it is there: the keeper may have looked in vain since, and nobody asks again.
+        self.shared.header().hungry.0.store(1, Ordering::Relaxed);
+        // SeqCst: pairs with the fence in `Idle::sleep`: either we see that a worker looks for work, or
+        // it sees that there is more.
+        fence(Ordering::SeqCst);
+        // Where all have left for want of work nobody will ask.
+        !self.shared.anyone_idle() && !self.crew.has_resting()
+    }
+
+    /// Has no more tasks come to the workers of a closed pool, if none wait for cells.
+    pub(crate) fn close_if_done(&self) {
+        let phase = &self.shared.header().phase.0;
+        // SeqCst: of `close` and `feed` one sees what the other has done.
+        fence(Ordering::SeqCst);
+        if !self.hub.has_waiting() && phase.load(Ordering::Relaxed) == CLOSING {
+            // Release: a worker that sees it sees all tasks offered before.
+            phase.fetch_max(CLOSED, Ordering::Release);
+            self.shared.call_all();
+        }
     }
 }

@@ -72,6 +72,8 @@ pub(crate) struct Config {
     pub(crate) lazy: bool,
     pub(crate) restart_limit: Option<usize>,
     pub(crate) hook: Option<Hook>,
+    /// The first worker that dies of its own is the end of the pool.
+    pub(crate) fragile: bool,
     pub(crate) trace: Option<PathBuf>,
     #[cfg(any(feature = "log", feature = "tracing"))]
     pub(crate) logs: Option<crate::logs::Logs>,
@@ -335,6 +337,13 @@ impl PoolBuilder {
     /// own. A panic in it is printed and otherwise ignored.
     pub fn on_event(mut self, hook: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.config.hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// For the executors above: see [`Port::broken`](crate::raw::Port::broken).
+    #[doc(hidden)]
+    pub fn fragile(mut self) -> Self {
+        self.config.fragile = true;
         self
     }
 

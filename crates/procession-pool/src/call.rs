@@ -160,8 +160,9 @@ impl Call {
     /// Finds finished tasks whose worker died before it could tell.
     fn collect_orphans(&mut self, pool: &Inner) -> bool {
         let mine = |cell: &Cell| cell.mailbox.load(Ordering::Relaxed) == self.mailbox;
-        pool.crew
-            .take_orphans(&pool.shared, mine, &mut self.finished);
+        let mut orphans = Vec::new();
+        pool.crew.take_orphans(&pool.shared, mine, &mut orphans);
+        self.finished.extend(orphans.iter().map(|(index, _)| index));
         if let Some(cell) = pool.shared.cell(self.mailbox)
             && !self.finished.is_empty()
         {

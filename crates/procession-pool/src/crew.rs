@@ -11,7 +11,7 @@ use crate::builder::Config;
 use crate::cell::{Cell, Kind, WorkerIndex};
 use crate::event::Event;
 use crate::roster::{Slot, State};
-use crate::settle;
+use crate::settle::{self, Orphan};
 use crate::shared::{Place, Shared};
 use crate::task::Verdict;
 use crate::worker::Leave;
@@ -25,6 +25,8 @@ pub(crate) struct Crew {
     state: Mutex<State>,
     /// Workers that have left for want of work, or were never started.
     resting: AtomicUsize,
+    /// There is no worker, nor one that rests.
+    deserted: AtomicBool,
     /// Whether an item in hand may have to be ended at some time.
     timed: AtomicBool,
 }
@@ -53,6 +55,7 @@ impl Crew {
             place,
             state: Mutex::default(),
             resting: AtomicUsize::new(0),
+            deserted: AtomicBool::new(false),
             timed: AtomicBool::new(config.start_timeout.is_some()),
             config,
         };
@@ -95,7 +98,7 @@ impl Crew {
             let offer_again = std::mem::take(&mut state.offer_again);
             let mut ended = false;
             for index in 0..state.slots.len() {
-                ended |= state.bury(shared, index as u32);
+                ended |= state.bury(shared, index as u32, self.config.fragile);
             }
             if state.is_wanted(shared) {
                 state.refill(&self.config, self.place, shared);
@@ -114,6 +117,8 @@ impl Crew {
     fn count_resting(&self, state: &State) {
         let resting = state.slots.iter().filter(|slot| slot.resting).count();
         self.resting.store(resting, Ordering::Relaxed);
+        let deserted = !state.slots.iter().any(Slot::is_manned);
+        self.deserted.store(deserted, Ordering::Relaxed);
     }
 
     /// After an offer: starts a worker if all that could take it are at work, and one rests.
@@ -141,7 +146,9 @@ impl Crew {
         if state.slots.iter().any(Slot::is_manned) {
             return None;
         }
-        Some(if state.closing {
+        Some(if let Some(ended) = &state.ended {
+            ended.clone()
+        } else if state.closing {
             TaskError::Closed
         } else if let Some(failed) = &state.failed {
             failed.clone()
@@ -149,6 +156,29 @@ impl Crew {
             let trouble = state.trouble.clone();
             trouble.unwrap_or_else(|| TaskError::NoWorkers("none was started".into()))
         })
+    }
+
+    /// Whether there was nobody when that was last looked at.
+    pub(crate) fn looks_deserted(&self) -> bool {
+        self.deserted.load(Ordering::Relaxed)
+    }
+
+    /// Whether a worker has left for want of work, or was never started.
+    pub(crate) fn has_resting(&self) -> bool {
+        self.resting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether items may have to be ended at some time.
+    pub(crate) fn is_timed(&self) -> bool {
+        self.timed.load(Ordering::Relaxed)
+    }
+
+    /// The death that has broken a fragile pool.
+    pub(crate) fn broken(&self) -> Option<Death> {
+        match &self.lock().failed {
+            Some(TaskError::Broken(death)) => Some((**death).clone()),
+            _ => None,
+        }
     }
 
     /// Tries again to replace missing workers, for a new call.
@@ -161,6 +191,7 @@ impl Crew {
                 state.early_deaths = 0;
             }
             state.refill(&self.config, self.place, shared);
+            self.count_resting(&state);
         }
     }
 
@@ -183,7 +214,7 @@ impl Crew {
         &self,
         shared: &Shared,
         mine: impl Fn(&Cell) -> bool,
-        into: &mut Vec<u32>,
+        into: &mut Vec<Orphan>,
     ) {
         let mut state = self.lock();
         state.orphans.retain(|&(index, lap)| {
@@ -196,7 +227,7 @@ impl Crew {
                 return false;
             }
             if mine(cell) {
-                into.push(index);
+                into.push((index, lap));
                 return false;
             }
             true
@@ -297,10 +328,11 @@ impl Crew {
         looks
     }
 
-    /// Ends every worker now, and waits until they are gone.
-    pub(crate) fn terminate(&self, shared: &Shared) {
+    /// Ends every worker now, and waits until they are gone. Tasks that are left have this outcome.
+    pub(crate) fn terminate(&self, shared: &Shared, outcome: &TaskError) {
         let mut state = self.lock();
         state.closing = true;
+        state.ended.get_or_insert_with(|| outcome.clone());
         let workers: Vec<_> = state
             .slots
             .iter_mut()
@@ -315,6 +347,7 @@ impl Crew {
                 settle::settle(shared, index, &death, verdict, &mut state.orphans);
             }
         }
+        self.count_resting(&state);
     }
 }
 

@@ -29,10 +29,12 @@ use procession_primitives::{News, wake};
 
 use crate::TaskError;
 use crate::call::Collected;
+use crate::cell::{Cell, Kind};
 use crate::filling::{Prepared, Terms};
 use crate::inner::Inner;
 use crate::mailbox::{self, HUB};
 
+use crate::settle::Orphan;
 use crate::shared::{CELLS, RINGS};
 
 /// What gets the outcomes of some tasks.
@@ -132,7 +134,10 @@ pub(crate) struct State {
     /// Jobs of the tasks that have a cell, by its index.
     pub(crate) tasks: Vec<Option<Arc<dyn Job>>>,
     pub(crate) in_cells: usize,
-    pub(crate) finished: Vec<u32>,
+    /// Finished tasks with their laps: some may be told of twice, and one of them comes too late.
+    pub(crate) finished: Vec<Orphan>,
+    /// Empty; for its memory.
+    taken: Vec<u32>,
     /// Tasks without a cell, by ring.
     pub(crate) backlog: [VecDeque<Waiting>; RINGS],
     pub(crate) delayed: Vec<Waiting>,
@@ -237,10 +242,22 @@ impl Inner {
         &self.shared.header().inbox.0
     }
 
+    /// Takes what is in the inbox, the latest first, and so popped last.
+    fn empty_inbox(&self, state: &mut State) {
+        let mut taken = std::mem::take(&mut state.taken);
+        mailbox::take(&self.shared, self.inbox(), &mut taken);
+        for index in taken.drain(..) {
+            if let Some(cell) = self.shared.cell(index) {
+                state.finished.push((index, cell.state().lap));
+            }
+        }
+        state.taken = taken;
+    }
+
     /// Finished tasks that dead workers may have left out of the inbox.
-    fn orphans(&self) -> Vec<u32> {
+    fn orphans(&self) -> Vec<Orphan> {
         let mut orphans = Vec::new();
-        let mine = |cell: &crate::cell::Cell| cell.mailbox.load(Ordering::Relaxed) == HUB;
+        let mine = |cell: &Cell| cell.mailbox.load(Ordering::Relaxed) == HUB;
         self.crew.take_orphans(&self.shared, mine, &mut orphans);
         orphans
     }
@@ -255,18 +272,18 @@ impl Inner {
         if !orphans.is_empty() {
             // What has come into the inbox meanwhile may be among them.
             let mut state = self.hub.lock();
-            mailbox::take(&self.shared, self.inbox(), &mut state.finished);
+            self.empty_inbox(&mut state);
             state.finished.extend(orphans);
-            state.finished.sort_unstable();
-            state.finished.dedup();
             drop(state);
             delivered |= self.deliver(who);
         }
-        if !self.hub.is_idle()
-            && let Some(error) = self.crew.is_deserted()
-        {
-            self.fail_hub(&error);
-            delivered = true;
+        if !self.hub.is_idle() && self.crew.is_deserted().is_some() {
+            // Of a closed pool all may have left before the last tasks got their cells.
+            self.attend(news);
+            if let Some(error) = self.crew.is_deserted() {
+                self.fail_hub(&error);
+                delivered = true;
+            }
         }
         let mut state = self.hub.lock();
         let now = Instant::now();
@@ -300,22 +317,27 @@ impl Inner {
     pub(crate) fn deliver(self: &Arc<Self>, who: Who) -> bool {
         let mut delivered: usize = 0;
         loop {
-            if who == Who::Keeper && self.hub.is_attended() {
-                return delivered > 0;
-            }
             let mut state = self.hub.lock();
             if state.finished.is_empty() {
-                // The latest first, and so popped last.
-                mailbox::take(&self.shared, self.inbox(), &mut state.finished);
+                // Not with tasks in this list: who waits may have looked into it before they came.
+                if who == Who::Keeper && self.hub.is_attended() {
+                    return delivered > 0;
+                }
+                self.empty_inbox(&mut state);
             }
             let next = state.finished.pop();
             // Not after each, so that it does not get into the way of those who submit.
             if self.hub.has_waiting() && (next.is_none() || delivered % FED == FED - 1) {
                 self.feed(&mut state);
             }
-            let Some(index) = next else {
+            let Some((index, lap)) = next else {
                 return delivered > 0;
             };
+            let now = self.shared.cell(index).map(Cell::state);
+            if now.is_none_or(|now| now.kind != Kind::Done || now.lap != lap) {
+                // Told of twice: the cell has been given to another task since.
+                continue;
+            }
             let Some(job) = state.remove(index) else {
                 continue;
             };
@@ -365,5 +387,7 @@ impl Inner {
             job.fail(first, items, error);
             job.settle(self);
         }
+        // What it waits for may be among it.
+        self.wake_sleeper();
     }
 }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use procession_primitives::wake;
 
 use crate::cell::WorkerIndex;
-use crate::shared::{OPEN, Shared, WorkerLine};
+use crate::shared::{CLOSED, Shared, WorkerLine};
 
 /// Words of a bitmap over all workers.
 pub(crate) const WORDS: usize = (crate::MAX_WORKERS as usize).div_ceil(64);
@@ -57,7 +57,8 @@ impl Shared {
     pub(crate) fn ask_for_more(&self) {
         let (hungry, keeper) = (&self.header().hungry.0, &self.header().keeper.0);
         if hungry.load(Ordering::Relaxed) != 0 && hungry.swap(0, Ordering::Relaxed) != 0 {
-            keeper.fetch_add(1, Ordering::Relaxed);
+            // Release: it sees what was finished before.
+            keeper.fetch_add(1, Ordering::Release);
             wake(keeper, 1);
         }
     }
@@ -186,7 +187,7 @@ impl Idle {
         let letter = |line: &WorkerLine| line.letter.load(Ordering::Relaxed) != 0;
         self.shared.worker(self.index).is_some_and(letter)
             || self.index >= self.shared.target()
-            || self.shared.header().phase.0.load(Ordering::Relaxed) != OPEN
+            || self.shared.header().phase.0.load(Ordering::Relaxed) == CLOSED
     }
 
     fn sleep(&mut self, deadline: Option<Instant>) -> bool {

@@ -15,7 +15,7 @@ use crate::filling;
 use crate::hub::Hub;
 use crate::interrupt;
 use crate::mailbox::SLEEPING;
-use crate::shared::{self, CELLS, CLOSED, OPEN, Place, Shared};
+use crate::shared::{self, CELLS, CLOSING, OPEN, Place, Shared};
 use crate::stats::Tally;
 use crate::trace::Trace;
 use crate::{MAX_DEPTH, PoolError, TaskError, context, event, promise, settle};
@@ -309,9 +309,8 @@ impl Inner {
             return;
         }
         let phase = &self.shared.header().phase.0;
-        // Release: a worker that sees it sees all tasks offered before.
-        phase.fetch_max(CLOSED, Ordering::Release);
-        self.shared.call_all();
+        phase.fetch_max(CLOSING, Ordering::Relaxed);
+        self.close_if_done();
     }
 
     /// Waits until the closed pool's workers have left; false if `deadline` passes first.
@@ -319,6 +318,7 @@ impl Inner {
         if !self.settle_hub(deadline) {
             return false;
         }
+        self.close_if_done();
         let family = self.shared.family;
         // The end of a worker is news; a cell that comes back changes the word.
         let freed = &self.shared.header().freed.0;
@@ -396,7 +396,7 @@ impl Inner {
     pub(crate) fn terminate_with(self: &Arc<Self>, error: &TaskError) {
         self.close();
         if self.shared.family.is_present() {
-            self.crew.terminate(&self.shared);
+            self.crew.terminate(&self.shared, error);
             self.fail_hub(error);
         }
     }
@@ -429,7 +429,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         // In a fork of the program workers and memory are the parent's.
         if self.shared.family.is_present() {
-            self.crew.terminate(&self.shared);
+            self.crew.terminate(&self.shared, &TaskError::Closed);
             // What calls have left behind that were given up.
             for (_, cell) in self.shared.cells() {
                 filling::free_blocks(self, cell);

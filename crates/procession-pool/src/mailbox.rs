@@ -55,7 +55,8 @@ pub(crate) fn push(shared: &Shared, index: u32) {
             }
             Ok(UNATTENDED) => {
                 let keeper = &shared.header().keeper.0;
-                keeper.fetch_add(1, Ordering::Relaxed);
+                // Release: it sees why it was called.
+                keeper.fetch_add(1, Ordering::Release);
                 wake(keeper, 1);
                 return;
             }

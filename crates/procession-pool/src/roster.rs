@@ -14,7 +14,7 @@ use crate::cell::WorkerIndex;
 use crate::event::Event;
 use crate::hire::{Hired, Output, hire};
 use crate::settle::{self, Orphan, queued};
-use crate::shared::{OPEN, Place, Shared, WorkerLine};
+use crate::shared::{CLOSED, Place, Shared, WorkerLine};
 use crate::task::Verdict;
 use crate::worker::{InitFailure, Leave};
 
@@ -36,6 +36,8 @@ pub(crate) struct State {
     pub(crate) trouble: Option<TaskError>,
     /// Why there will be no more workers.
     pub(crate) failed: Option<TaskError>,
+    /// It was terminated: the outcome of what is left.
+    pub(crate) ended: Option<TaskError>,
     pub(crate) closing: bool,
     /// Limits of the calls under way, in microseconds, and how many calls have each.
     pub(crate) limits: BTreeMap<u64, usize>,
@@ -110,7 +112,7 @@ impl Slot {
 impl State {
     /// Whether workers are missing for which there is something to do.
     pub(crate) fn is_wanted(&self, shared: &Shared) -> bool {
-        let open = shared.header().phase.0.load(Ordering::Relaxed) == OPEN;
+        let open = shared.header().phase.0.load(Ordering::Relaxed) != CLOSED;
         let slots = (0..).zip(&self.slots).take(shared.target() as usize);
         slots.into_iter().any(|(index, slot)| {
             // A closed pool is given more tasks by a call that is not at its end.
@@ -253,7 +255,9 @@ impl State {
     }
 
     /// Settles worker `index` if it has ended. Whether it has.
-    pub(crate) fn bury(&mut self, shared: &Shared, index: WorkerIndex) -> bool {
+    ///
+    /// A pool that `is_fragile` has failed with the first that dies of its own.
+    pub(crate) fn bury(&mut self, shared: &Shared, index: WorkerIndex, is_fragile: bool) -> bool {
         let slot = &mut self.slots[index as usize];
         let Some(status) = slot.process.as_ref().and_then(Process::try_wait) else {
             return false;
@@ -274,7 +278,8 @@ impl State {
         let executed = verdict.filter(|_| line.is_some_and(|line| line.is_condemned()));
         shared.forget(index);
         let executed = executed.unwrap_or(Verdict::Died);
-        settle::settle(shared, index, &death, executed, &mut self.orphans);
+        let begun = settle::settle(shared, index, &death, executed, &mut self.orphans);
+        let death = begun.map_or(death.clone(), |phase| death.in_phase(phase));
         if let Some(line) = line {
             line.renew();
         }
@@ -302,6 +307,10 @@ impl State {
                     slot.killed = verdict.is_some();
                     let text = format!("a worker {death}");
                     self.trouble = Some(TaskError::NoWorkers(text.into()));
+                    if is_fragile && verdict.is_none() && self.failed.is_none() {
+                        let broken = TaskError::Broken(Box::new(death.clone()));
+                        self.fail(Some(broken));
+                    }
                     self.early_deaths += usize::from(!ready);
                     self.events.push(Event::WorkerDied { worker, death });
                 }

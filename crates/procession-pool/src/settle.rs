@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use procession_primitives::{BlockId, Death, monotonic_nanos};
+use procession_primitives::{BlockId, Death, Phase, monotonic_nanos};
 
 use crate::cell::{Cell, Kind, WorkerIndex};
 use crate::shared::Shared;
@@ -16,14 +16,16 @@ pub(crate) type Orphan = (u32, u32);
 /// In the ring of a task that is for one worker alone, and never offered.
 pub(crate) const NO_RING: u32 = u32::MAX;
 
-/// Settles what dead worker `index` had in hand. Adds finished tasks that may be in no mailbox.
+/// Settles what dead worker `index` had in hand. Adds finished tasks that may be in no mailbox. How far
+/// it was with an item, if it had begun one.
 pub(crate) fn settle(
     shared: &Shared,
     index: WorkerIndex,
     death: &Death,
     verdict: Verdict,
     orphans: &mut Vec<Orphan>,
-) {
+) -> Option<Phase> {
+    let mut begun = None;
     for (at, cell) in shared.cells() {
         let state = cell.state();
         if state.worker != index {
@@ -31,6 +33,7 @@ pub(crate) fn settle(
         }
         match state.kind {
             Kind::Claimed => {
+                begun = Some(cell.at().1).filter(|phase| *phase != Phase::Idle);
                 free_half_moved(shared, cell);
                 // It could not add its time itself.
                 let claimed = cell.claimed_at.load(Ordering::Relaxed);
@@ -62,6 +65,7 @@ pub(crate) fn settle(
             _ => {}
         }
     }
+    begun
 }
 
 /// Frees the block that a killed worker was moving the output from, or to.

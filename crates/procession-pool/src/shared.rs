@@ -24,8 +24,10 @@ pub(crate) const RINGS: usize = 3;
 const AGEING: u64 = 16;
 
 pub(crate) const OPEN: u32 = 0;
+/// No more tasks are taken, but some wait in the program for cells.
+pub(crate) const CLOSING: u32 = 1;
 /// No more tasks will come: a worker with nothing to do leaves.
-pub(crate) const CLOSED: u32 = 1;
+pub(crate) const CLOSED: u32 = 2;
 
 /// A word alone on its cache lines.
 #[repr(C, align(128))]

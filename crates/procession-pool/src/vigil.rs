@@ -139,6 +139,7 @@ impl Inner {
             follower.bump();
         } else if self.hub.is_keeper_asleep.load(Ordering::Relaxed) && !self.leave_word()
             || !state.delayed.is_empty()
+            || self.crew.is_timed()
             || self.hub.is_watched() && !self.say(UNATTENDED)
         {
             self.call_keeper();
@@ -203,7 +204,12 @@ impl Inner {
         let may = if state.has_sleeper || self.hub.is_attended() {
             true
         } else {
-            (!self.hub.is_watched() || self.say(UNATTENDED)) && self.leave_word()
+            // A word that was left before, and that nobody has seen, is enough: other calls may have
+            // all the cells. But not for what came in since the keeper looked.
+            let is_left = self.shared.header().hungry.0.load(Ordering::Relaxed) != 0;
+            (!self.hub.is_watched() || self.say(UNATTENDED))
+                && self.hub.inflow().is_empty()
+                && (is_left || self.leave_word())
         };
         self.hub.is_keeper_asleep.store(may, Ordering::Relaxed);
         may

@@ -16,7 +16,7 @@ use crate::context;
 use crate::idle::Idle;
 use crate::mailbox;
 use crate::run::{Functions, Hook, States, Trampoline, resolve, run_hook};
-use crate::shared::{OPEN, Place, Shared, WorkerLine};
+use crate::shared::{CLOSED, Place, Shared, WorkerLine};
 use crate::task::Task;
 
 /// What a worker is told at its start.
@@ -154,7 +154,7 @@ impl Worker {
                 turns += 1;
                 self.idle.found();
                 self.claim_and_run(hint);
-            } else if self.shared.header().phase.0.load(Ordering::Acquire) != OPEN {
+            } else if self.shared.header().phase.0.load(Ordering::Acquire) == CLOSED {
                 return Leave::Dismissed;
             } else {
                 let stay = self.orders.idle_timeout;

@@ -25,6 +25,8 @@
 //! | `procession-pool` | `pool` (default) | `Pool`, `AsyncResult`, `TaskError` |
 //! | | `log`, `tracing` | what workers log comes to the program |
 //! | | `progress` | progress bars |
+//! | `procession-executor` | `executor` (default) | `Executor`, `ProcessPoolExecutor`, `Future`, `as_completed`, `wait` |
+//! | | `stream` | `AsCompleted` is a `Stream` |
 //!
 //! # How functions reach another process
 //!
@@ -55,6 +57,14 @@ pub use procession_pool::{
     Indexed, InitFailure, Initialized, InterruptGuard, MAX_DEPTH, MAX_WORKERS, Output, Pool,
     PoolBuilder, PoolError, PoolStats, Priority, Sealed, TaskError, View, WorkerStats,
     current_task, handle_interrupts, handle_signals, python_chunksize, worker_index,
+};
+
+#[cfg(feature = "executor")]
+pub use procession_executor::{
+    AsCompleted, Backend, CancelAnswer, CancelMode, Canceller, Completer, Executor, Future, Handle,
+    Hints, InitResult, InlineExecutor, Map, ProcessPoolBuilder, ProcessPoolExecutor, Rejected,
+    ReturnWhen, Shutdown, Task, ThreadPoolBuilder, ThreadPoolExecutor, TrySubmitError, Unfinished,
+    as_completed, wait, wait_deadline, wait_timeout,
 };
 
 #[cfg(doctest)]

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::Instant;
 
+use procession_primitives::Death;
+
 use super::{Done, Function, Items, Policy};
 use crate::TaskError;
 use crate::filling::{Prepared, Terms};
@@ -54,6 +56,9 @@ impl Port {
     /// time.
     pub fn submit(&self, agreement: Agreement, items: Items, done: Arc<dyn Done>) {
         let count = items.len() as u64;
+        if self.pool.crew.looks_deserted() {
+            self.pool.crew.rally(&self.pool.shared);
+        }
         self.pool.begin(agreement.0, &*done, count, count == 1);
         let job: Arc<dyn Job> = done;
         match self.pool.check_open() {
@@ -118,6 +123,18 @@ impl Port {
     /// [`TaskError::WorkerDied`].
     pub fn terminate(&self, error: &TaskError) {
         self.pool.terminate_with(error);
+    }
+
+    /// The death that has broken the pool, where it was made to break so.
+    #[must_use]
+    pub fn broken(&self) -> Option<Death> {
+        self.pool.crew.broken()
+    }
+
+    /// Whether the job of `done` has ended, or does so at this moment.
+    #[must_use]
+    pub fn has_ended(&self, done: &dyn Done) -> bool {
+        done.slot().is_ended()
     }
 
     /// How many workers the pool is meant to have.

@@ -159,6 +159,12 @@ impl Death {
         }
     }
 
+    /// The same, of a process that was so far.
+    #[must_use]
+    pub fn in_phase(self, phase: Phase) -> Death {
+        Death { phase, ..self }
+    }
+
     /// The same death with the end of what the process wrote to its standard error, as a
     /// [`CapturedStream`](crate::CapturedStream) has it.
     ///
