@@ -73,6 +73,8 @@ fn with_features() -> Outcome {
     step::run(test.args(["--test", "it", "futures"]))?;
     let mut test = cargo(&["test", "-p", "procession-sync", "--features", "async"]);
     step::run(test.arg("--doc"))?;
+    let mut test = cargo(&["test", "-p", "procession-executor", "--features", "stream"]);
+    step::run(test.args(["--lib", "as_completed"]))?;
     let mut test = cargo(&["test", "-p", "procession-pool", "--all-features"]);
     Ok(step::run(test.args(["--test", "features"]))?)
 }

@@ -44,7 +44,8 @@ pub trait Executor {
     /// The item is encoded before this returns; if that fails, or the executor takes no more tasks, the
     /// outcome is there at once and says so: [`TaskError::ItemEncode`], [`TaskError::Closed`].
     ///
-    /// All are accepted, however many; with a [`max_pending`](Handle::with_max_pending) this waits until
+    /// All are accepted, however many: with processes one that waits takes about 320 bytes of this
+    /// process and the encoded item, and costs the same however many there are. With a [`max_pending`](Handle::with_max_pending) this waits until
     /// there is room, unless it is a callback.
     ///
     /// # Examples

@@ -1,3 +1,5 @@
+//! Futures in the order in which they are completed, with a back-end that the test drives.
+
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;

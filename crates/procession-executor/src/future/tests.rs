@@ -1,3 +1,5 @@
+//! What a future says at each stage of its life.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};

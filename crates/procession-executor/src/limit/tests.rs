@@ -1,3 +1,5 @@
+//! Room for so many futures, and those who wait for it.
+
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;

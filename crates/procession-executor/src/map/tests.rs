@@ -1,3 +1,5 @@
+//! How far ahead a map goes, and what it hands out.
+
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;

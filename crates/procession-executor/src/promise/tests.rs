@@ -1,3 +1,5 @@
+//! One outcome, and who is told of it in which order.
+
 use std::mem::size_of;
 
 use super::Promise;

@@ -1,3 +1,5 @@
+//! Tasks that threads wait for.
+
 use procession_pool::Priority;
 
 use super::{Queue, REVOKED, TURN};

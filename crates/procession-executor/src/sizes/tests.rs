@@ -1,3 +1,5 @@
+//! How large chunks become.
+
 use std::time::Duration;
 
 use super::{GROWTH, MOST, Sizes};

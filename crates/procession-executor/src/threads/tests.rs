@@ -1,3 +1,5 @@
+//! Threads: how many, which names, and how they end.
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

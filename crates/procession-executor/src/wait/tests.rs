@@ -1,3 +1,5 @@
+//! What a wait waits for.
+
 use std::thread;
 use std::time::Duration;
 
