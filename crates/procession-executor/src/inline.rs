@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use procession_pool::TaskError;
+use procession_primitives::catch;
 
 use crate::backend::{
     Backend, CancelAnswer, CancelMode, Completer, Hints, Rejected, Shutdown, Task,
@@ -16,8 +17,12 @@ use crate::run;
 /// Runs each task in the caller, before `submit` returns: for debugging, and for tests.
 ///
 /// Items and values are encoded as with other executors, and errors are the same: a panic is
-/// [`TaskError::Panicked`]. A function that calls `exit` or crashes ends the program. There are no
+/// [`TaskError::Panicked`], with its message but without its place. A function that calls `exit` or crashes ends the program. There are no
 /// time-outs. A [`map`](Executor::map) runs as many items at the call as would be submitted then.
+///
+/// # Drop
+///
+/// As [`shutdown`](Executor::shutdown): waits for what other threads run by its handles just now.
 ///
 /// # Examples
 ///
@@ -55,6 +60,12 @@ impl Executor for InlineExecutor {
     }
 }
 
+impl Drop for InlineExecutor {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
 thread_local! {
     /// Tasks that this thread runs so, one in the other.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
@@ -88,7 +99,8 @@ impl Backend for Inline {
         state.running += 1;
         drop(state);
         DEPTH.set(DEPTH.get() + 1);
-        run::run(&task, || {});
+        // It panics for nobody; if it did, the task would have an outcome by its drop.
+        let _ = catch(|| run::run(&task, || {}));
         DEPTH.set(DEPTH.get() - 1);
         self.lock().running -= 1;
         self.idle.notify_all();

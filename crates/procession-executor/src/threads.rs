@@ -28,8 +28,8 @@ const ROUND_TRIP: Duration = Duration::from_micros(10);
 ///
 /// What differs from processes:
 ///
-/// - Items and values are encoded all the same, and a panic is [`TaskError::Panicked`]; but a function
-///   that calls `exit`, or crashes, ends the program.
+/// - Items and values are encoded all the same, and a panic is [`TaskError::Panicked`], with its message
+///   but without its place; but a function that calls `exit`, or crashes, ends the program.
 /// - A function cannot be ended: [`kill`](crate::Future::kill) is [`cancel`](crate::Future::cancel), and
 ///   [`timeout`](Executor::timeout) plays no part.
 /// - A function that waits for another task of the same executor keeps its thread meanwhile. When all
@@ -261,7 +261,8 @@ fn work(inner: &Arc<Inner>) {
         if let Some(task) = state.queue.pop() {
             state.free -= 1;
             drop(state);
-            inner.run(&task);
+            // It panics for nobody; if it did, the task would have an outcome by its drop.
+            let _ = catch(|| inner.run(&task));
             // What is dropped here may be the user's.
             let _ = catch(|| drop(task));
             state = inner.lock();

@@ -119,5 +119,8 @@ pub(crate) fn call<A: DeserializeOwned, R: Serialize>(
 ) -> Result<Encoded, TaskError> {
     let item = decode(item).map_err(|error| TaskError::ItemDecode(Box::new(error)))?;
     let value = catch(|| function(item)).map_err(TaskError::Panicked)?;
-    Encoded::of(&value).map_err(|error| TaskError::ValueEncode(error.to_string().into()))
+    let encoded = Encoded::of(&value);
+    // As in a worker: it has been sent by now.
+    let _ = catch(|| drop(value));
+    encoded.map_err(|error| TaskError::ValueEncode(error.to_string().into()))
 }
