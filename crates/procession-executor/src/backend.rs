@@ -162,8 +162,10 @@ pub enum CancelMode {
 /// What has become of a task that was to be cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CancelAnswer {
-    /// Its completer will not be told of it any more. Whoever asked makes its outcome
-    /// [`TaskError::Cancelled`].
+    /// It will not run, or was ended. Whoever asked makes its outcome [`TaskError::Cancelled`].
+    ///
+    /// A back-end that drops the task has to [`revoke`](Completer::revoke) it before: the drop of a
+    /// completer is an outcome otherwise.
     Done,
     /// It runs, or has finished: its outcome comes as if nobody had asked.
     TooLate,
@@ -267,8 +269,12 @@ impl Completer {
         self.target.base().start()
     }
 
-    /// Takes the task back: it will never start. False if it has started, or has its outcome.
-    pub(crate) fn revoke(&self) -> bool {
+    /// Takes the task back: it will never start, and its completer may be dropped. False if it has
+    /// [started](Self::started), or has its outcome.
+    ///
+    /// For [`Backend::cancel`]: whoever asked gives it its outcome then.
+    #[must_use]
+    pub fn revoke(&self) -> bool {
         self.target.base().revoke()
     }
 

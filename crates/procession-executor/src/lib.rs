@@ -120,9 +120,9 @@ pub use process::ProcessPoolExecutor;
 pub use process_builder::ProcessPoolBuilder;
 pub use procession_pool::raw;
 pub use procession_pool::{
-    Args, CurrentTask, Death, Error, Event as PoolEvent, InitFailure, Initialized, Output, Panic,
-    PanicLocation, Phase, Pool, PoolError, Priority, Result, StartMethod, TaskError, cpu_count,
-    current_task, init,
+    Args, CurrentTask, Death, Error, Event as PoolEvent, InitFailure, Initialized, MAX_WORKERS,
+    Output, Panic, PanicLocation, Phase, Pool, PoolError, Priority, Result, StartMethod, TaskError,
+    cpu_count, current_task, init,
 };
 pub use threads::ThreadPoolExecutor;
 pub use threads_builder::{InitResult, ThreadPoolBuilder};

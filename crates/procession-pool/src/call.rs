@@ -132,7 +132,7 @@ impl Call {
             if self.collect_orphans(pool) {
                 continue;
             }
-            if let Some(error) = pool.crew.is_deserted() {
+            if let Some(error) = pool.crew.is_deserted(&pool.shared) {
                 return Err(error);
             }
             if pool.is_interrupted() {

@@ -12,7 +12,7 @@ use crate::cell::{Cell, Kind, WorkerIndex};
 use crate::event::Event;
 use crate::roster::{Slot, State};
 use crate::settle::{self, Orphan};
-use crate::shared::{Place, Shared};
+use crate::shared::{OPEN, Place, Shared};
 use crate::task::Verdict;
 use crate::worker::Leave;
 
@@ -141,7 +141,7 @@ impl Crew {
     }
 
     /// Whether nobody is left to run a task, and why.
-    pub(crate) fn is_deserted(&self) -> Option<TaskError> {
+    pub(crate) fn is_deserted(&self, shared: &Shared) -> Option<TaskError> {
         let state = self.lock();
         if state.slots.iter().any(Slot::is_manned) {
             return None;
@@ -152,6 +152,9 @@ impl Crew {
             TaskError::Closed
         } else if let Some(failed) = &state.failed {
             failed.clone()
+        } else if shared.header().phase.0.load(Ordering::Relaxed) != OPEN {
+            // They have left before this task came.
+            TaskError::Closed
         } else {
             let trouble = state.trouble.clone();
             trouble.unwrap_or_else(|| TaskError::NoWorkers("none was started".into()))

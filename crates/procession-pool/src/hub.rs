@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use procession_primitives::{News, wake};
+use procession_primitives::{News, catch, wake};
 
 use crate::TaskError;
 use crate::call::Collected;
@@ -34,6 +34,7 @@ use crate::filling::{Prepared, Terms};
 use crate::inner::Inner;
 use crate::mailbox::{self, HUB};
 
+use crate::record::Records;
 use crate::settle::Orphan;
 use crate::shared::{CELLS, RINGS};
 
@@ -237,6 +238,11 @@ impl Hub {
     }
 }
 
+/// Drops what may be the last of a job, and with it what the user's value does then.
+fn let_go(job: Arc<dyn Job>) {
+    let _ = catch(|| drop(job));
+}
+
 impl Inner {
     pub(crate) fn inbox(&self) -> &'static AtomicU32 {
         &self.shared.header().inbox.0
@@ -277,10 +283,10 @@ impl Inner {
             drop(state);
             delivered |= self.deliver(who);
         }
-        if !self.hub.is_idle() && self.crew.is_deserted().is_some() {
+        if !self.hub.is_idle() && self.crew.is_deserted(&self.shared).is_some() {
             // Of a closed pool all may have left before the last tasks got their cells.
             self.attend(news);
-            if let Some(error) = self.crew.is_deserted() {
+            if let Some(error) = self.crew.is_deserted(&self.shared) {
                 self.fail_hub(&error);
                 delivered = true;
             }
@@ -304,6 +310,7 @@ impl Inner {
         for (job, first, items, error) in failed {
             job.fail(first, items, &error);
             job.settle(self);
+            let_go(job);
             delivered = true;
         }
         if delivered && others {
@@ -350,6 +357,7 @@ impl Inner {
                 self.queue_up(again);
             }
             job.settle(self);
+            let_go(job);
         }
     }
 
@@ -360,16 +368,13 @@ impl Inner {
         self.hub.lock().finished.extend(orphans);
         self.deliver(Who::Waiter);
         let mut state = self.hub.lock();
-        let mut left = Vec::new();
+        let mut queued = Vec::new();
         for index in 0..state.tasks.len() as u32 {
-            let queued = self.shared.cell(index).filter(|cell| cell.cancel());
-            if let Some(cell) = queued
+            let cell = self.shared.cell(index).filter(|cell| cell.cancel());
+            if cell.is_some()
                 && let Some(job) = state.remove(index)
             {
-                let first = cell.first.load(Ordering::Relaxed);
-                let items = cell.items.load(Ordering::Relaxed);
-                self.recycle(index);
-                left.push((job, first, items));
+                queued.push((job, index));
             }
         }
         self.take_inflow(&mut state);
@@ -378,16 +383,35 @@ impl Inner {
         self.hub.waiting.fetch_sub(waiting.len(), Ordering::Relaxed);
         waiting.append(&mut state.delayed);
         drop(state);
-        left.extend(
-            waiting
-                .into_iter()
-                .map(|task| (task.job, task.first, task.prepared.items)),
-        );
-        for (job, first, items) in left {
-            job.fail(first, items, error);
+        for (job, index) in queued {
+            self.fail_rest(&job, index, error);
+            self.recycle(index);
             job.settle(self);
+            let_go(job);
+        }
+        for task in waiting {
+            task.job.fail(task.first, task.prepared.items, error);
+            task.job.settle(self);
+            let_go(task.job);
         }
         // What it waits for may be among it.
         self.wake_sleeper();
+    }
+
+    /// Fails the items of cancelled cell `index`, but for those that a dead worker had finished.
+    fn fail_rest(&self, job: &Arc<dyn Job>, index: u32, error: &TaskError) {
+        let Some(mut collected) = Collected::read(self, index) else {
+            return;
+        };
+        let items = collected.items;
+        let had = Records(collected.output).count().min(items as usize) as u32;
+        collected.items = had;
+        let again = job.take(job, self, &collected);
+        for task in again {
+            job.fail(task.first, 1, error);
+        }
+        if had < items {
+            job.fail(collected.first + u64::from(had), items - had, error);
+        }
     }
 }

@@ -246,7 +246,7 @@ impl Inner {
                 return Ok(index);
             }
             self.attend(news);
-            if let Some(error) = self.crew.is_deserted() {
+            if let Some(error) = self.crew.is_deserted(&self.shared) {
                 return Err(error);
             }
             if self.is_interrupted() {
