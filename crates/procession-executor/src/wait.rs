@@ -73,34 +73,38 @@ fn wait_until<T: Send + 'static>(
     deadline: Option<Instant>,
 ) -> (Vec<Future<T>>, Vec<Future<T>>) {
     let futures: Vec<Future<T>> = futures.into_iter().collect();
-    let pending = futures.iter().filter(|future| !future.done()).count();
-    let mut done = futures.iter().filter(|future| future.done());
+    // Asked once: what is done after that, the set is told of.
+    let (done, pending): (Vec<_>, Vec<_>) = (0..).zip(&futures).partition(|(_, one)| one.done());
     let is_enough = match when {
-        ReturnWhen::FirstCompleted => done.next().is_some(),
-        ReturnWhen::FirstException => done.any(Future::has_failed),
+        ReturnWhen::FirstCompleted => !done.is_empty(),
+        ReturnWhen::FirstException => done.iter().any(|(_, future)| future.has_failed()),
         ReturnWhen::AllCompleted => false,
     };
-    if !is_enough && pending > 0 {
-        wait_for(&futures, when, deadline);
+    if !is_enough {
+        // In one of its own callbacks a future will not be done.
+        let is_own = |(_, future): &(u32, &Future<T>)| callback::is_of(future.id());
+        let others: Vec<_> = pending.into_iter().filter(|one| !is_own(one)).collect();
+        wait_for(&futures, &others, when, deadline);
     }
     // By what is so now: others may have come meanwhile.
     futures.into_iter().partition(Future::done)
 }
 
-fn wait_for<T: Send + 'static>(futures: &[Future<T>], when: ReturnWhen, deadline: Option<Instant>) {
+fn wait_for<T: Send + 'static>(
+    futures: &[Future<T>],
+    pending: &[(u32, &Future<T>)],
+    when: ReturnWhen,
+    deadline: Option<Instant>,
+) {
     let set = Arc::new(Completions::default());
     let mut home = Home::Nowhere;
-    let mut left = 0;
-    for (number, future) in (0..).zip(futures) {
-        // In one of its own callbacks it will not be done.
-        if !future.done() && !callback::is_of(future.id()) {
-            left += 1;
-            home.add(future.backend());
-            future.join(&set, number);
-        }
+    let mut left = pending.len();
+    for (number, future) in pending {
+        home.add(future.backend());
+        future.join(&set, *number);
     }
     if matches!(home, Home::Many) {
-        futures.iter().for_each(Future::watch);
+        pending.iter().for_each(|(_, future)| future.watch());
     }
     if when == ReturnWhen::AllCompleted {
         set.set_goal(left);
