@@ -233,7 +233,7 @@ impl Backend for Processes {
         let done = task.as_done();
         if self.port.stop(done, how == CancelMode::Kill) {
             CancelAnswer::Done
-        } else if how == CancelMode::Kill || self.port.has_ended(done) {
+        } else if how == CancelMode::Kill || self.port.is_ending(done) {
             // A worker may have it and not have begun: then it leaves it alone. Or somebody else
             // cancels it at this moment.
             CancelAnswer::Asked

@@ -71,6 +71,8 @@ impl Inner {
                 continue;
             }
             if cell.cancel() {
+                // Under the lock: whoever else stops it sees that it is stopped.
+                job.stop();
                 state.remove(index);
                 self.recycle(index);
                 any = true;

@@ -131,10 +131,10 @@ impl Port {
         self.pool.crew.broken()
     }
 
-    /// Whether the job of `done` has ended, or does so at this moment.
+    /// Whether the job of `done` has ended, or somebody ends it at this moment.
     #[must_use]
-    pub fn has_ended(&self, done: &dyn Done) -> bool {
-        done.slot().is_ended()
+    pub fn is_ending(&self, done: &dyn Done) -> bool {
+        done.is_stopped()
     }
 
     /// How many workers the pool is meant to have.
