@@ -62,6 +62,13 @@ impl<R> Chunk<R> {
     }
 }
 
+impl<R> Drop for Chunk<R> {
+    fn drop(&mut self) {
+        // As of a promise.
+        discard(std::mem::take(&mut *self.parts()));
+    }
+}
+
 impl<R: Send + 'static> Complete for Chunk<R> {
     fn base(&self) -> &Base {
         self.promise.base()

@@ -183,6 +183,14 @@ impl<T> Promise<T> {
     }
 }
 
+impl<T> Drop for Promise<T> {
+    fn drop(&mut self) {
+        // Nobody has wanted the value, and whose thread this is has nothing to do with it.
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        discard(std::mem::replace(&mut state.outcome, Outcome::Taken));
+    }
+}
+
 impl<T: Send + 'static> Complete for Promise<T> {
     fn base(&self) -> &Base {
         &self.base
