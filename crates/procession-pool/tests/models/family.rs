@@ -6,6 +6,7 @@ use real::sync::atomic::Ordering;
 use primitives::{BlockId, FamilyError, MemberId, News, OutOfMemory};
 
 use crate::clock::Instant;
+use crate::faults;
 use crate::futex::{Futex, Until};
 use crate::memory::Arena;
 use crate::scene::{self, Fault, ME};
@@ -99,12 +100,16 @@ impl Family {
             return;
         }
         let address = word.address();
-        let Some(word) = words::find(address, || 0) else {
+        let known = words::find(address, || 0);
+        if scene::is_worker() && known.is_none() {
             // A word of its own, that nobody changes.
             scene::end_here();
+        }
+        let load = || match &known {
+            Some(known) => known.load(Ordering::Relaxed) as u32,
+            None => word.load(Ordering::Relaxed),
         };
-        let load = || word.load(Ordering::Relaxed) as u32;
-        let expected = match scene::falsify_sleep(address) {
+        let expected = match faults::sleep(address) {
             true => load(),
             false => expected,
         };
@@ -113,9 +118,11 @@ impl Family {
             None => Until::Woken,
             Some(_) => Until::Later,
         };
+        scene::note(|| format!("park {address:x} {expected:x} {until:?}"));
         WORLD.futex.sleep(address, until, || {
             load() != expected || WORLD.news.load(Ordering::Relaxed) != news.to_word()
         });
+        scene::note(|| format!("parked {address:x}"));
         // Killed asleep, or as soon as it has been woken.
         scene::step();
     }
@@ -125,5 +132,7 @@ pub(crate) fn wake(word: &AtomicU32, count: u32) -> usize {
     if !scene::step() {
         return 0;
     }
-    WORLD.futex.wake(word.address(), count)
+    let woken = WORLD.futex.wake(word.address(), count);
+    scene::note(|| format!("wake {:x}: {woken}", word.address()));
+    woken
 }

@@ -17,7 +17,7 @@ use crate::mailbox::SLEEPING;
 use crate::memory::Arena;
 use crate::raw::{Deal, Done};
 use crate::scene::{self, Mark};
-use crate::shared::{CLOSED, Header, Line, Place, RINGS, Shared, WorkerLine};
+use crate::shared::{CLOSING, Header, Line, Place, RINGS, Shared, WorkerLine};
 use crate::stand_ins::builder::Config;
 use crate::{MemberId, wake};
 
@@ -84,7 +84,7 @@ pub(crate) fn watch_hints(shared: &Shared, workers: u32) {
     }
     scene::mark(header.asleep.0[0].address(), Mark::Asleep);
     scene::mark(header.searching.0[0].address(), Mark::Searching);
-    scene::watch_at(header.phase.0.address());
+    scene::mark(header.phase.0.address(), Mark::Phase);
     for index in 0..workers {
         let line = shared.worker(index).expect("a line");
         scene::watch_at(line.call.address());
@@ -105,6 +105,8 @@ pub(crate) fn watch_hub(pool: &Inner) {
     scene::mark(hub.is_keeper_asleep.address(), Mark::KeeperAsleep);
     scene::watched(|| {
         hub.is_idle();
+        hub.is_starved();
+        drop(lock(&pool.free));
         drop(hub.inflow());
         drop(hub.lock());
     });
@@ -176,7 +178,8 @@ impl Inner {
             self.crew.call_resting(&self.shared);
         }
         if scene::is_watched(self.submitted.address()) {
-            self.submitted.fetch_add(cells.len() as u32, Ordering::Release);
+            self.submitted
+                .fetch_add(cells.len() as u32, Ordering::Release);
             wake(&self.submitted, 1);
         }
     }
@@ -243,9 +246,8 @@ impl Inner {
 
     pub(crate) fn close(&self) {
         let phase = &self.shared.header().phase.0;
-        // Release: a worker that sees it sees all tasks offered before.
-        phase.fetch_max(CLOSED, Ordering::Release);
-        self.shared.call_all();
+        phase.fetch_max(CLOSING, Ordering::Relaxed);
+        self.close_if_done();
     }
 
     /// Of calls alone.

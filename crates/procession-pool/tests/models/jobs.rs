@@ -1,4 +1,4 @@
-//! Jobs of one task each, in a pool with one worker.
+//! Jobs of one task each, in a pool, mostly with one worker.
 
 use real::time::Duration;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,14 +10,14 @@ use crate::builder::Config;
 use crate::family::FAMILY;
 use crate::filling::{Prepared, Terms};
 use crate::hub::{Job, Waiter, Who};
-use crate::inner::{Inner, watch_hints, watch_hub};
+use crate::inner::{Inner, watch_hints, watch_hub, watch_task};
 use crate::mailbox;
 use crate::options::Options;
 use crate::raw::{Deal, Done, Slot};
 use crate::scene::{self, Mark};
 use crate::shared::Shared;
-use crate::worker::{self, Worker};
 use crate::wake;
+use crate::worker::{self, Worker};
 
 /// A job with a promise of its own: as in `job.rs` and `promise.rs`.
 pub(crate) struct One {
@@ -100,12 +100,23 @@ pub(crate) struct Scenery {
 impl Scenery {
     /// The first tasks get the `cells`.
     pub(crate) fn new(jobs: u32, cells: u32) -> Scenery {
-        Scenery::with(jobs, cells, Config::default())
+        Scenery::for_workers(1, jobs, cells)
     }
 
-    pub(crate) fn with(jobs: u32, cells: u32, config: Config) -> Scenery {
-        let pool = Inner::with(1, cells, config);
-        watch_hints(&pool.shared, 1);
+    pub(crate) fn for_workers(workers: u32, jobs: u32, cells: u32) -> Scenery {
+        let pool = Inner::with(workers, cells, Config::default());
+        Scenery::of(workers, pool, jobs, cells)
+    }
+
+    /// With the words watched that tell whose a task is.
+    pub(crate) fn closely(jobs: u32, cells: u32) -> Scenery {
+        let pool = Inner::with(1, cells, Config::default());
+        (0..cells).for_each(|cell| watch_task(&pool.shared, cell));
+        Scenery::of(1, pool, jobs, cells)
+    }
+
+    fn of(workers: u32, pool: Arc<Inner>, jobs: u32, cells: u32) -> Scenery {
+        watch_hints(&pool.shared, workers);
         watch_hub(&pool);
         let deal = Arc::new(Deal::new(Terms::default(), Options::default(), None));
         let mut scenery = Scenery {
@@ -224,6 +235,15 @@ impl Scenery {
     pub(crate) fn serving(&self, tasks: u64) -> impl Fn() + Clone + 'static {
         let shared = self.pool.shared;
         move || _ = Worker::new(shared, 0, tasks).serve()
+    }
+
+    /// What a worker does, and whoever takes its place, that leaves when it is dismissed.
+    pub(crate) fn staying(&self) -> impl Fn() + Clone + 'static {
+        let shared = self.pool.shared;
+        move || {
+            let leave = Worker::new(shared, 0, u64::MAX).serve();
+            scene::leave(0, leave);
+        }
     }
 
     /// To be called when there is nothing more to come: delivers what nobody has asked for. All jobs

@@ -7,13 +7,17 @@
 //! the crates of those names.
 //!
 //! Not shipped code: [`inner`], which has the part of that file that the hub and calls stand on,
-//! and [`worker`], which has a worker's loop without functions. They follow their originals line
-//! by line. Of the words in shared memory only those are loom's that a model has
-//! [`watched`](scene::watched); the others are memory without weak order, and locks that were not
-//! watched are no places where threads are interrupted.
+//! [`worker`], which has a worker's loop without functions, and [`jobs`], whose promise is a word.
+//! They follow their originals line by line. Of the words in memory only those are loom's that a
+//! model has [`watched`](scene::watched); the others are memory without weak order, and locks that
+//! were not watched are no places where threads are interrupted.
 //!
-//! The mistakes of the hub are looked for on a machine where a read-and-write is a full barrier, as
-//! on x86, so that what is found there is the mistake and not a missing fence.
+//! Known mistakes of the hub, but for missing fences, are looked for on a machine where a
+//! read-and-write is a full barrier, as on x86, so that what is found there is the mistake and not
+//! a missing fence.
+//!
+//! With `MODELS_SHOW` set each model says how many runs it has had, and what was done in the one that
+//! has failed.
 //!
 //! A part of the test command. `cargo xtask storm --only models` runs it with optimisation, and with
 //! as many preemptions as one likes.
@@ -73,6 +77,7 @@ mod vigil;
 
 mod clock;
 mod family;
+mod faults;
 #[path = "../../../procession-sync/tests/models/futex.rs"]
 mod futex;
 mod inner;
@@ -130,7 +135,6 @@ use memory::{Arena, Block};
 use primitives::{
     BlockId, CodeError, DecodeError, EncodeError, FamilyError, MemberId, MemoryUsage, News,
     OutOfMemory, Panic, Passengers, Phase, Shared, Sink, StartError, copy_short, decode,
-    decode_unguarded, encode_unguarded,
-    own_memory, take_boarded,
+    decode_unguarded, encode_unguarded, own_memory, take_boarded,
 };
 use process::{Death, Process, catch};

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::family::FAMILY;
 use crate::scene;
+use crate::worker::Leave;
 
 /// How a process ended: killed.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -57,9 +58,12 @@ impl<R> Process<R> {
     pub(crate) fn memory(&self) -> Option<MemoryUsage> {
         None
     }
+}
 
-    pub(crate) fn try_join(&self) -> Result<Option<R>, ProcessError> {
-        Ok(None)
+impl Process<Leave> {
+    /// Without a word if it was killed.
+    pub(crate) fn try_join(&self) -> Result<Option<Leave>, ProcessError> {
+        Ok(scene::left(self.index))
     }
 }
 
@@ -90,6 +94,10 @@ impl Death {
 
     pub(crate) fn stderr_tail(&self) -> Option<&str> {
         None
+    }
+
+    pub(crate) fn in_phase(self, phase: Phase) -> Death {
+        Death { phase, ..self }
     }
 
     pub(crate) fn with_output(self, _: String) -> Death {

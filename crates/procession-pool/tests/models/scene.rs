@@ -1,7 +1,6 @@
 //! Members of the modelled family, how one of them is killed, and how a model is run.
 
 use real::cell::{Cell, RefCell};
-use real::collections::HashMap;
 use real::panic::{self, AssertUnwindSafe};
 use real::rc::Rc;
 use real::thread as real_thread;
@@ -9,87 +8,11 @@ use real::thread as real_thread;
 use loom::thread::JoinHandle;
 
 use crate::family::{FAMILY, WORKERS};
-use crate::mailbox::{SLEEPING, UNATTENDED};
 use crate::memory::Arena;
-use crate::{clock, words};
+use crate::worker::Leave;
+use crate::{clock, faults, words};
 
-/// A mistake in the algorithms, made here and not in the shipped code: by doing something else
-/// than what it asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
-    None,
-    /// The supervisor wakes everybody after a death, but does not change the news word.
-    DeathWithoutNews,
-    /// Whoever takes from the inbox takes the mark of a sleeper, too.
-    TakesTheMark,
-    /// Finished tasks are pushed without Release.
-    PushesRelaxed,
-    /// Who leaves the inbox does not say that it is unattended.
-    LeavesUnsaid,
-    /// A follower sleeps on its word as it is, not as it was before it looked around.
-    FollowsBlindly,
-    /// There is no full barrier between a store and a load of different words, in the program.
-    ProgramUnfenced,
-    /// The same in workers.
-    WorkerUnfenced,
-    /// The same in workers that go to sleep.
-    SleepUnfenced,
-    /// The same in workers that have found something, or leave.
-    AwakeUnfenced,
-    /// A worker that was woken clears its `asleep` before it sets its `searching`.
-    ClearsFirst,
-    /// A worker that goes to sleep clears its `searching` before it sets its `asleep`.
-    HidesFirst,
-    /// Condemns whatever is in hand by now.
-    CondemnsByStore,
-    /// Commits whether condemned or not.
-    CommitsByStore,
-    /// There is no full barrier after a change of this word in this file, in the program.
-    Unfenced(Mark, &'static str),
-    /// Who leaves word for busy workers does not look whether one is idle.
-    LooksAway,
-    /// A worker that sleeps does not ask for more before.
-    AsksNoMore,
-    /// The first job that is watched wakes nobody.
-    WatchesSilently,
-    /// The keeper says that it sleeps after it has looked around.
-    SaysItLate,
-}
-
-/// What the scene has to know of a word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mark {
-    Inbox,
-    Asleep,
-    Searching,
-    Guard,
-    Waiter,
-    Hungry,
-    Watched,
-    Waiters,
-    Waiting,
-    Settling,
-    KeeperAsleep,
-}
-
-/// What becomes of a load.
-pub(crate) enum Look {
-    Shipped,
-    /// This is stored before, and read.
-    Cleared(u64),
-    /// This is read, whatever is there.
-    Instead(u64),
-}
-
-/// What becomes of a change.
-pub(crate) enum Change {
-    Shipped,
-    /// Without order.
-    Relaxed,
-    /// A store, whatever is there.
-    Store,
-    None,
-}
+pub(crate) use crate::faults::{Fault, Mark};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -127,9 +50,10 @@ thread_local! {
     /// Before which of its steps the victim is killed.
     static KILL_AT: Cell<u32> = const { Cell::new(u32::MAX) };
     static KILLED: Cell<bool> = const { Cell::new(false) };
-    static MARKS: RefCell<HashMap<usize, Mark>> = RefCell::default();
     /// Workers that the program has killed.
     static EXECUTED: Cell<[u32; WORKERS]> = const { Cell::new([0; WORKERS]) };
+    /// Why workers have left by themselves.
+    static LEFT: RefCell<[Option<Leave>; WORKERS]> = const { RefCell::new([const { None }; WORKERS]) };
     static HIRED: RefCell<Option<Hired>> = RefCell::default();
     static THREADS: RefCell<Vec<JoinHandle<()>>> = RefCell::default();
 }
@@ -141,15 +65,6 @@ pub(crate) struct Me {
     /// The last time that it has read.
     pub(crate) looked_at: Cell<u64>,
     steps_left: Cell<u32>,
-    /// The bit that it sets later, and where.
-    deferred: Cell<Option<(usize, u64)>>,
-    is_asleep: Cell<bool>,
-    /// Whether it does not see the next idle worker.
-    looks_away: Cell<bool>,
-    /// Whether it says that it sleeps.
-    says_asleep: Cell<bool>,
-    /// What it has changed last, of what is marked.
-    changed: Cell<Option<Mark>>,
 }
 
 impl Me {
@@ -164,11 +79,6 @@ loom::thread_local! {
         role: Cell::new(Role::Keeper),
         looked_at: Cell::new(0),
         steps_left: Cell::new(u32::MAX),
-        deferred: Cell::new(None),
-        is_asleep: Cell::new(false),
-        looks_away: Cell::new(false),
-        says_asleep: Cell::new(false),
-        changed: Cell::new(None),
     };
 }
 
@@ -179,11 +89,11 @@ pub(crate) fn fault() -> Fault {
     SCENE.get().fault
 }
 
-fn role() -> Role {
+pub(crate) fn role() -> Role {
     ME.with(|me| me.role.get())
 }
 
-fn is_worker() -> bool {
+pub(crate) fn is_worker() -> bool {
     matches!(role(), Role::Worker(_))
 }
 
@@ -216,145 +126,8 @@ pub(crate) fn end_here() -> ! {
     panic::resume_unwind(Box::new(Killed));
 }
 
-fn mark_of(address: usize) -> Option<Mark> {
-    MARKS.with_borrow(|marks| marks.get(&address).copied())
-}
-
-/// What the fault of the scene makes of a load of `value`.
-pub(crate) fn falsify_load(address: usize, value: u64) -> Look {
-    let mark = || mark_of(address);
-    match fault() {
-        Fault::TakesTheMark
-            if value == SLEEPING.into() && mark() == Some(Mark::Inbox) && !is_worker() =>
-        {
-            Look::Cleared(0)
-        }
-        Fault::LooksAway => match mark() {
-            Some(Mark::Asleep) if ME.with(|me| me.looks_away.get()) => Look::Instead(0),
-            Some(Mark::Searching) if ME.with(|me| me.looks_away.take()) => Look::Instead(0),
-            _ => Look::Shipped,
-        },
-        Fault::AsksNoMore
-            if mark() == Some(Mark::Hungry)
-                && is_worker()
-                && ME.with(|me| me.is_asleep.get()) =>
-        {
-            Look::Instead(0)
-        }
-        _ => Look::Shipped,
-    }
-}
-
-/// Whether nothing becomes of a store.
-pub(crate) fn drops(address: usize, value: u64) -> bool {
-    if fault() != Fault::SaysItLate || mark_of(address) != Some(Mark::KeeperAsleep) {
-        return false;
-    }
-    // The second time is when it has looked.
-    let is_second = ME.with(|me| me.says_asleep.replace(value == 1));
-    value == 1 && !is_second
-}
-
-/// What the fault of the scene makes of the value before an addition.
-pub(crate) fn falsify_sum(address: usize, before: u64) -> u64 {
-    match fault() {
-        Fault::WatchesSilently if mark_of(address) == Some(Mark::Watched) => before.max(1),
-        _ => before,
-    }
-}
-
-/// The word at `address` was changed, or was to be if it had another value.
-pub(crate) fn changed(address: usize) {
-    if !matches!(fault(), Fault::Unfenced(..) | Fault::LooksAway) || is_over() || is_worker() {
-        return;
-    }
-    if let Some(mark) = mark_of(address) {
-        ME.with(|me| {
-            me.changed.set(Some(mark));
-            me.looks_away.set(mark == Mark::Hungry);
-        });
-    }
-}
-
-/// What the fault of the scene makes of a compare-and-exchange.
-pub(crate) fn falsify(address: usize, new: u64) -> Change {
-    let mark = || mark_of(address);
-    match fault() {
-        Fault::LeavesUnsaid
-            if new == UNATTENDED.into()
-                && mark() == Some(Mark::Inbox)
-                && role() == Role::Program =>
-        {
-            Change::None
-        }
-        Fault::PushesRelaxed if mark() == Some(Mark::Inbox) && is_worker() => Change::Relaxed,
-        Fault::CondemnsByStore if mark() == Some(Mark::Guard) && !is_worker() => Change::Store,
-        Fault::CommitsByStore if mark() == Some(Mark::Guard) && is_worker() => Change::Store,
-        _ => Change::Shipped,
-    }
-}
-
-/// Whether a thread sleeps on a word as it is now.
-pub(crate) fn falsify_sleep(address: usize) -> bool {
-    fault() == Fault::FollowsBlindly && mark_of(address) == Some(Mark::Waiter)
-}
-
 pub(crate) fn is_strong() -> bool {
     SCENE.get().strong
-}
-
-/// Whether there is none where `file` has a fence.
-pub(crate) fn lacks_fence(file: &str) -> bool {
-    match fault() {
-        Fault::ProgramUnfenced => !is_worker(),
-        Fault::WorkerUnfenced => is_worker(),
-        Fault::Unfenced(mark, its) => {
-            file.ends_with(its) && ME.with(|me| me.changed.get()) == Some(mark)
-        }
-        Fault::SleepUnfenced => is_worker() && ME.with(|me| me.is_asleep.get()),
-        Fault::AwakeUnfenced => is_worker() && !ME.with(|me| me.is_asleep.get()),
-        _ => false,
-    }
-}
-
-/// Whether bits are set later than asked for: after the next that are cleared.
-pub(crate) fn defers(address: usize, bits: u64) -> bool {
-    if !is_worker() || is_over() {
-        return false;
-    }
-    let mark = mark_of(address);
-    ME.with(|me| {
-        let defers = match (fault(), mark) {
-            (Fault::ClearsFirst, Some(Mark::Searching)) => me.is_asleep.get(),
-            (Fault::HidesFirst, Some(Mark::Asleep)) => true,
-            _ => false,
-        };
-        if mark == Some(Mark::Asleep) {
-            me.is_asleep.set(true);
-        }
-        if defers {
-            me.deferred.set(Some((address, bits)));
-        }
-        defers
-    })
-}
-
-/// Bits of the word at `address` were cleared.
-pub(crate) fn cleared(address: usize) {
-    if is_over() {
-        return;
-    }
-    let deferred = ME.with(|me| {
-        if mark_of(address) == Some(Mark::Asleep) {
-            me.is_asleep.set(false);
-        }
-        me.deferred.take()
-    });
-    if let Some((address, bits)) = deferred
-        && let Some(word) = words::find(address, || 0)
-    {
-        word.fetch_or(bits, real::sync::atomic::Ordering::Relaxed);
-    }
 }
 
 /// Notes that worker `index` was killed by the program.
@@ -369,9 +142,29 @@ pub(crate) fn executions(index: u32) -> u32 {
     EXECUTED.get()[index as usize]
 }
 
+/// Adds to what is shown of a run that fails, where that is asked for.
+pub(crate) fn note(what: impl FnOnce() -> String) {
+    if !is_over() && SHOWS.with(|shows| *shows) {
+        let note = format!("{:?} {}", role(), what());
+        NOTES.with_borrow_mut(|notes| notes.push(note));
+    }
+}
+
+/// What becomes of worker `index` when it has left by itself: that is announced, too.
+pub(crate) fn leave(index: u32, why: Leave) {
+    LEFT.with_borrow_mut(|left| left[index as usize] = Some(why));
+    FAMILY.bury(index);
+}
+
+/// Why worker `index` has left by itself, if it has. Asked once.
+pub(crate) fn left(index: u32) -> Option<Leave> {
+    LEFT.with_borrow_mut(|left| left[index as usize].take())
+}
+
 /// Tells the scene which word that is, and has it watched.
 pub(crate) fn mark(address: usize, mark: Mark) {
-    MARKS.with_borrow_mut(|marks| marks.insert(address, mark));
+    faults::mark(address, mark);
+    note(|| format!("{address:x} is {mark:?}"));
     watch_at(address);
 }
 
@@ -460,7 +253,8 @@ impl Scene {
     }
 
     pub(crate) fn fewer(self) -> Scene {
-        Scene { fewer: 1, ..self }
+        let fewer = self.fewer + 1;
+        Scene { fewer, ..self }
     }
 
     /// Checks `model` in all interleavings.
@@ -470,20 +264,27 @@ impl Scene {
         builder.max_branches = 20_000;
         let preemptions = builder.preemption_bound.unwrap_or(2);
         builder.preemption_bound = Some(preemptions.saturating_sub(self.fewer));
-        builder.check(move || {
+        let check = move || {
             words::reset();
+            NOTES.take();
             clock::reset();
-            MARKS.take();
+            faults::reset();
             HIRED.take();
             THREADS.take();
             EXECUTED.set([0; WORKERS]);
+            LEFT.take();
             ME.with(|me| me.role.set(Role::Program));
             RUNS.set(RUNS.get() + 1);
             model();
             join_all();
-        });
-        if real::env::var_os("MODELS_SHOW").is_some() {
+        };
+        let checked = panic::catch_unwind(AssertUnwindSafe(|| builder.check(check)));
+        if SHOWS.with(|shows| *shows) {
             println!("{} runs", RUNS.take());
+        }
+        if let Err(payload) = checked {
+            NOTES.take().iter().for_each(|note| println!("{note}"));
+            panic::resume_unwind(payload);
         }
     }
 
@@ -507,6 +308,9 @@ impl Scene {
 
 thread_local! {
     static RUNS: Cell<u64> = const { Cell::new(0) };
+    static SHOWS: bool = real::env::var_os("MODELS_SHOW").is_some();
+    /// What was done in this run.
+    static NOTES: RefCell<Vec<String>> = RefCell::default();
     static CASES: RefCell<Vec<String>> = RefCell::default();
 }
 

@@ -30,7 +30,7 @@ fn watch(scenery: &Scenery) {
 /// Each on a thread of its own. There are so many cells.
 fn ends<const N: usize>(cells: u32, acts: [Act; N]) -> impl Fn() + Clone {
     move || {
-        let scenery = Scenery::new(1, cells);
+        let scenery = Scenery::closely(1, cells);
         if cells == 0 {
             scenery.place(0);
         }
@@ -61,7 +61,7 @@ fn delivered_or_failed() {
 
 #[test]
 fn delivered_stopped_or_failed() {
-    PLAIN.fewer().check(ends(1, [deliver, stop, fail]));
+    PLAIN.check(ends(1, [deliver, stop, fail]));
     scene::all_came_to(&["cancelled", "finished"]);
 }
 
@@ -76,7 +76,7 @@ fn watched_when_it_ends() {
     PLAIN.check(ends(1, [deliver, watch]));
     PLAIN.check(ends(1, [stop, watch]));
     PLAIN.check(ends(1, [fail, watch]));
-    PLAIN.fewer().check(ends(1, [deliver, stop, watch]));
-    PLAIN.fewer().check(ends(1, [deliver, watch, watch]));
+    PLAIN.check(ends(1, [deliver, stop, watch]));
+    PLAIN.check(ends(1, [deliver, watch, watch]));
     scene::all_came_to(&["cancelled", "finished"]);
 }

@@ -10,6 +10,7 @@ pub(crate) mod builder {
         pub(crate) start_timeout: Option<Duration>,
         pub(crate) restart_limit: Option<usize>,
         pub(crate) finalizer: Option<()>,
+        pub(crate) fragile: bool,
     }
 }
 

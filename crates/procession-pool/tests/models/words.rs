@@ -19,7 +19,8 @@ use real::sync::atomic::Ordering;
 
 use loom::sync::atomic as inner;
 
-use crate::scene::{self, Change, Fault, Look};
+use crate::faults::{self, Change, Look};
+use crate::scene;
 
 thread_local! {
     static WATCHED: RefCell<HashMap<usize, Rc<inner::AtomicU64>>> = RefCell::default();
@@ -94,7 +95,8 @@ macro_rules! atomic {
                     return self.0.get();
                 };
                 let value = word.load(order);
-                match scene::falsify_load(self.address(), value) {
+                scene::note(|| format!("load {:x}: {value:x}", self.address()));
+                match faults::load(self.address(), value) {
                     Look::Shipped => from(value),
                     Look::Cleared(instead) => {
                         word.store(instead, Ordering::Relaxed);
@@ -107,10 +109,11 @@ macro_rules! atomic {
             #[track_caller]
             pub(crate) fn store(&self, value: $value, order: Ordering) {
                 let to: fn($value) -> u64 = $to;
-                if !scene::step() || scene::drops(self.address(), to(value)) {
+                if !scene::step() || faults::drops(self.address(), to(value)) {
                     return;
                 }
-                scene::changed(self.address());
+                faults::changed(self.address());
+                scene::note(|| format!("store {:x} {:x}", self.address(), to(value)));
                 match self.find() {
                     Some(word) => word.store(to(value), order),
                     None => self.0.set(value),
@@ -128,9 +131,13 @@ macro_rules! atomic {
                 if !scene::step() {
                     return self.0.get();
                 }
-                scene::changed(self.address());
+                faults::changed(self.address());
                 match self.find() {
-                    Some(word) => from(strongly(|| change(&word))),
+                    Some(word) => {
+                        let old = strongly(|| change(&word));
+                        scene::note(|| format!("change {:x}: {old:x}", self.address()));
+                        from(old)
+                    }
                     None => {
                         let old = self.0.get();
                         self.0.set(plain(old));
@@ -187,7 +194,7 @@ macro_rules! atomic {
                 if !scene::step() {
                     return Ok(current);
                 }
-                scene::changed(self.address());
+                faults::changed(self.address());
                 let Some(word) = self.find() else {
                     let old = self.0.get();
                     if old != current {
@@ -196,7 +203,7 @@ macro_rules! atomic {
                     self.0.set(new);
                     return Ok(old);
                 };
-                let change = scene::falsify(self.address(), to(new));
+                let change = faults::exchange(self.address(), to(new));
                 let success = match change {
                     Change::Relaxed => Ordering::Relaxed,
                     _ => success,
@@ -205,7 +212,9 @@ macro_rules! atomic {
                     Change::Shipped | Change::Relaxed => {
                         let change =
                             || word.compare_exchange(to(current), to(new), success, failure);
-                        strongly(change).map(from).map_err(from)
+                        let old = strongly(change);
+                        scene::note(|| format!("cas {:x} {:x}: {old:x?}", self.address(), to(new)));
+                        old.map(from).map_err(from)
                     }
                     Change::Store => {
                         word.store(to(new), success);
@@ -225,7 +234,7 @@ macro_rules! arithmetic {
             pub(crate) fn fetch_add(&self, value: $value, order: Ordering) -> $value {
                 let change = |word: &inner::AtomicU64| word.fetch_add(value as u64, order);
                 let before = self.change(change, |old| old.wrapping_add(value));
-                scene::falsify_sum(self.address(), before as u64) as $value
+                faults::sum(self.address(), before as u64) as $value
             }
 
             #[track_caller]
@@ -238,13 +247,13 @@ macro_rules! arithmetic {
             pub(crate) fn fetch_and(&self, value: $value, order: Ordering) -> $value {
                 let change = |word: &inner::AtomicU64| word.fetch_and(value as u64, order);
                 let old = self.change(change, |old| old & value);
-                scene::cleared(self.address());
+                faults::cleared(self.address());
                 old
             }
 
             #[track_caller]
             pub(crate) fn fetch_or(&self, value: $value, order: Ordering) -> $value {
-                if scene::defers(self.address(), value as u64) {
+                if faults::defers(self.address(), value as u64) {
                     return self.load(Ordering::Relaxed);
                 }
                 let change = |word: &inner::AtomicU64| word.fetch_or(value as u64, order);
@@ -283,7 +292,9 @@ fn strongly<T>(change: impl FnOnce() -> T) -> T {
 /// A fence, but for the fault of the scene.
 #[track_caller]
 pub(crate) fn fence(order: Ordering) {
-    if !scene::is_over() && !scene::lacks_fence(Location::caller().file()) {
+    let caller = Location::caller();
+    if !scene::is_over() && !faults::lacks_fence(caller.file()) {
+        scene::note(|| format!("fence {caller}"));
         inner::fence(order);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::cell::Cell;
 use crate::idle::Idle;
 use crate::mailbox;
-use crate::shared::{OPEN, Shared, WorkerLine};
+use crate::shared::{CLOSED, Shared, WorkerLine};
 use crate::task::Task;
 use primitives::Phase;
 
@@ -75,7 +75,7 @@ impl Worker {
                 turns += 1;
                 self.idle.found();
                 self.claim_and_run(hint);
-            } else if self.shared.header().phase.0.load(Ordering::Acquire) != OPEN {
+            } else if self.shared.header().phase.0.load(Ordering::Acquire) == CLOSED {
                 return Leave::Dismissed;
             } else if !self.idle.wait(self.stay) {
                 return Leave::Idle;
