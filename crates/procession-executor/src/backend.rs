@@ -9,7 +9,7 @@ use procession_pool::TaskError;
 use procession_pool::raw::{Done, Function, Items, Policy};
 
 use crate::base::Complete;
-use crate::park;
+use crate::{canceller, park};
 
 /// Runs tasks somewhere: in processes, threads, on other machines.
 ///
@@ -162,10 +162,8 @@ pub enum CancelMode {
 /// What has become of a task that was to be cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CancelAnswer {
-    /// It will not run, or was ended. Whoever asked makes its outcome [`TaskError::Cancelled`].
-    ///
-    /// A back-end that drops the task has to [`revoke`](Completer::revoke) it before: the drop of a
-    /// completer is an outcome otherwise.
+    /// It will not run, or was ended. Whoever asked makes its outcome [`TaskError::Cancelled`]. The task
+    /// may be dropped in the call.
     Done,
     /// It runs, or has finished: its outcome comes as if nobody had asked.
     TooLate,
@@ -269,12 +267,8 @@ impl Completer {
         self.target.base().start()
     }
 
-    /// Takes the task back: it will never start, and its completer may be dropped. False if it has
-    /// [started](Self::started), or has its outcome.
-    ///
-    /// For [`Backend::cancel`]: whoever asked gives it its outcome then.
-    #[must_use]
-    pub fn revoke(&self) -> bool {
+    /// Takes the task back: it will never start. False if it has started, or has its outcome.
+    pub(crate) fn revoke(&self) -> bool {
         self.target.base().revoke()
     }
 
@@ -296,7 +290,7 @@ impl Completer {
 
 impl Drop for Completer {
     fn drop(&mut self) {
-        if self.is_own && !self.is_cancelled() {
+        if self.is_own && !self.is_cancelled() && !canceller::is_dropped_by_cancel(self.id()) {
             self.target.end(None);
         }
     }

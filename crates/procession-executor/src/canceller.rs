@@ -1,5 +1,6 @@
 //! A future without its type.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -56,13 +57,18 @@ impl Canceller {
         let Some(backend) = base.backend().filter(|_| !base.is_decided()) else {
             return base.is_cancelled();
         };
-        match backend.cancel(&Completer::name(&self.target), how) {
-            CancelAnswer::Done => {
+        let asking = Asking::about(base.id());
+        let answer = backend.cancel(&Completer::name(&self.target), how);
+        match (answer, asking.end()) {
+            (CancelAnswer::Done, _) => {
                 self.target.end_with(TaskError::Cancelled);
             }
+            (_, true) => {
+                self.target.end_with(TaskError::Protocol);
+            }
             // Somebody else may have cancelled it just now.
-            CancelAnswer::TooLate => {}
-            CancelAnswer::Asked => {
+            (CancelAnswer::TooLate, false) => {}
+            (CancelAnswer::Asked, false) => {
                 if wait {
                     self.wait(None);
                 }
@@ -130,6 +136,43 @@ impl fmt::Debug for Canceller {
             .field("done", &self.done())
             .finish()
     }
+}
+
+thread_local! {
+    /// The task that a back-end is asked to cancel by this thread, and whether it has dropped its
+    /// completer meanwhile.
+    static ASKED: Cell<(u64, bool)> = const { Cell::new((0, false)) };
+}
+
+/// A back-end is asked to cancel a task: what it drops then has its outcome by the answer.
+struct Asking((u64, bool));
+
+impl Asking {
+    fn about(id: u64) -> Asking {
+        Asking(ASKED.replace((id, false)))
+    }
+
+    /// Whether the completer was dropped.
+    fn end(self) -> bool {
+        ASKED.get().1
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        ASKED.set(self.0);
+    }
+}
+
+/// Whether the completer of task `id` is dropped since its task is being cancelled.
+pub(crate) fn is_dropped_by_cancel(id: u64) -> bool {
+    let asked = ASKED
+        .try_with(Cell::get)
+        .is_ok_and(|(asked, _)| asked == id);
+    if asked {
+        ASKED.set((id, true));
+    }
+    asked
 }
 
 /// Cancels when it is dropped, without waiting.

@@ -325,7 +325,7 @@ impl Backend for Threads {
         self.0.work.notify_all();
         for task in cancelled {
             // Runs its callbacks: so one by one, and without the lock.
-            let _ = task.done.revoke();
+            task.done.revoke();
             task.done.fail(TaskError::Cancelled);
         }
         self.0.join(deadline)

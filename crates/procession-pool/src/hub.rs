@@ -191,8 +191,8 @@ impl Hub {
     pub(crate) fn end(&self, pool: &Inner) {
         // AcqRel: who sees that none is left sees all that they did.
         if self.jobs.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // SeqCst: pairs with the fence in `settle_hub`: either it sees that none is left, or we
-            // see that it waits for that.
+            // SeqCst: pairs with the fence in `say`: either a thread that settles sees that none is
+            // left, or we see that it does.
             fence(Ordering::SeqCst);
             if self.settling.load(Ordering::Relaxed) > 0 {
                 for follower in &self.lock().followers {

@@ -217,9 +217,8 @@ impl Inner {
 
     /// Waits until every job has its outcome.
     pub(crate) fn settle_hub(self: &Arc<Self>, deadline: Option<Instant>) -> bool {
+        // Before the last look at the jobs, which follows the fence in `say`.
         self.hub.settling.fetch_add(1, Ordering::Relaxed);
-        // SeqCst: pairs with the fence in `Hub::end`.
-        fence(Ordering::SeqCst);
         let settled =
             self.hub.is_idle() || self.wait_for(Arc::default, deadline, || self.hub.is_idle());
         self.hub.settling.fetch_sub(1, Ordering::Relaxed);
