@@ -286,10 +286,7 @@ impl Inner {
         if !self.hub.is_idle() && self.crew.is_deserted(&self.shared).is_some() {
             // Of a closed pool all may have left before the last tasks got their cells.
             self.attend(news);
-            if let Some(error) = self.crew.is_deserted(&self.shared) {
-                self.fail_hub(&error);
-                delivered = true;
-            }
+            delivered |= self.fail_deserted();
         }
         let mut state = self.hub.lock();
         let now = Instant::now();
@@ -363,11 +360,31 @@ impl Inner {
 
     /// Gives every task that is with no worker its outcome: `error`, unless it has one.
     pub(crate) fn fail_hub(self: &Arc<Self>, error: &TaskError) {
+        self.collect_all();
+        self.fail_all(self.hub.lock(), error);
+    }
+
+    /// The same, if there are no workers, with the reason for that. Whether there are none.
+    fn fail_deserted(self: &Arc<Self>) -> bool {
+        self.collect_all();
+        let state = self.hub.lock();
+        // Under the lock: a task that is placed after this has seen to it that there are some.
+        let Some(error) = self.crew.is_deserted(&self.shared) else {
+            return false;
+        };
+        self.fail_all(state, &error);
+        true
+    }
+
+    /// Hands on what has finished, by whatever way it is told of.
+    fn collect_all(self: &Arc<Self>) {
         self.deliver(Who::Waiter);
         let orphans = self.orphans();
         self.hub.lock().finished.extend(orphans);
         self.deliver(Who::Waiter);
-        let mut state = self.hub.lock();
+    }
+
+    fn fail_all(self: &Arc<Self>, mut state: MutexGuard<'_, State>, error: &TaskError) {
         let mut queued = Vec::new();
         for index in 0..state.tasks.len() as u32 {
             let cell = self.shared.cell(index).filter(|cell| cell.cancel());
