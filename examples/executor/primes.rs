@@ -17,7 +17,9 @@ fn is_prime(n: u64) -> bool {
     if n < 2 || n.is_multiple_of(2) {
         return n == 2;
     }
-    (3..=n.isqrt()).step_by(2).all(|divisor| !n.is_multiple_of(divisor))
+    (3..=n.isqrt())
+        .step_by(2)
+        .all(|divisor| !n.is_multiple_of(divisor))
 }
 
 fn main() -> Result<()> {

@@ -117,6 +117,11 @@ where
         self.sizes.next(buffered.min(left))
     }
 
+    /// Whether the time for all of it is up: no more items are taken.
+    fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|end| Instant::now() >= end)
+    }
+
     /// Whether another chunk may be under way.
     fn has_room(&self) -> bool {
         if self.taken == 0 {
@@ -255,7 +260,9 @@ where
             if let Some(outcome) = self.ready.next() {
                 self.taken -= 1;
                 // So that there is something to do while this one is looked at.
-                self.feed();
+                if !self.is_late() {
+                    self.feed();
+                }
                 return Some(outcome);
             }
             if let Some(part) = self.window.pop() {
@@ -266,7 +273,7 @@ where
                 self.window.wait(&**self.handle.backend(), self.deadline)
             } else if self.items.is_some() {
                 // Nothing of this call will make room.
-                let admitted = self.handle.admit(Patience::Until(self.deadline));
+                let admitted = !self.is_late() && self.handle.admit(Patience::Until(self.deadline));
                 if admitted {
                     self.submit();
                 }

@@ -152,7 +152,13 @@ pub(crate) fn blow(seconds: u64) {
         &tally.dropped,
     ];
     let kinds = kinds.map(|kind| kind.load(Ordering::Relaxed));
-    assert!(kinds.iter().all(|kind| *kind > 0), "not much of a storm");
+    // Who submits while the executor ends is seldom there in a short one.
+    let [.., closed, _] = kinds;
+    let blown = kinds.iter().filter(|kind| **kind > 0).count();
+    assert!(
+        blown + usize::from(closed == 0) == kinds.len(),
+        "not much of a storm"
+    );
     assert_eq!(kinds.iter().sum::<u64>(), tally.submitted.into_inner());
     heap_is_back("the memory is back", before);
 }
@@ -456,7 +462,7 @@ fn judge(
         }
         Err(TaskError::Closed) => {
             assert!(ended, "{order:?}: nobody has ended the executor");
-            assert!(runs < attempts, "{order:?} ran {runs} times");
+            assert!(runs < attempts, "{order:?} ran {runs} times, and is closed");
             &tally.closed
         }
         Err(error) => panic!("{order:?}: {error:?}"),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use procession_executor::{Executor, TaskError};
-use procession_testkit::{Case, ledger};
+use procession_testkit::{Case, ledger, pause};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Concurrent, Contestant, suite};
@@ -16,7 +16,7 @@ use crate::common::{Gate, check_usable, double, occupy};
 pub(crate) fn cases<C: Contestant>() -> Vec<Case> {
     suite![C, "map_input":
         taken_exactly, taken_in_whole_chunks, endless, panics, panics_at_once,
-        cannot_be_encoded, dropped_with_the_map, uses_the_executor,
+        cannot_be_encoded, dropped_with_the_map, uses_the_executor, endless_with_a_consumer_that_is_slow,
     ]
 }
 
@@ -188,6 +188,28 @@ fn uses_the_executor<C: Contestant>() {
     let inner = executor.map(double, 0..20).map(Result::unwrap);
     let outer = executor.map(double, inner);
     assert!(outer.map(Result::unwrap).eq((0..20).map(|n| n * 4)));
+}
+
+/// Outcomes are always there when they are asked for, but the time is up.
+fn endless_with_a_consumer_that_is_slow<C: Contestant>() {
+    let executor = C::make(1);
+    let hurried = executor.map_timeout(Duration::from_millis(3)).buffersize(4);
+    for unordered in [false, true] {
+        let mut map: Box<dyn Iterator<Item = _>> = match unordered {
+            false => Box::new(hurried.map(double, 0..)),
+            true => Box::new(hurried.map_unordered(double, 0..)),
+        };
+        let mut is_over = false;
+        for outcome in map.by_ref().take(2000) {
+            pause(Duration::from_micros(100));
+            is_over = match outcome {
+                Ok(_) => continue,
+                Err(error) => matches!(error, TaskError::Unfinished),
+            };
+            break;
+        }
+        assert!(is_over && map.next().is_none());
+    }
 }
 
 fn taken_while_nothing_runs<C: Concurrent>() {

@@ -7,7 +7,7 @@ use procession_executor::{
     Executor, Future, InlineExecutor, ReturnWhen, TaskError, ThreadPoolExecutor, wait,
     wait_deadline, wait_timeout,
 };
-use procession_testkit::Case;
+use procession_testkit::{Case, pause};
 
 use super::{Concurrent, Contestant, suite};
 use crate::common::{Gate, check_cancelled, double, panics};
@@ -18,7 +18,8 @@ pub(crate) fn cases<C: Contestant>() -> Vec<Case> {
 
 pub(crate) fn concurrent<C: Concurrent>() -> Vec<Case> {
     suite![C, "waits":
-        first_completed, first_exception, all_completed, cancelled_ones, in_time,
+        first_completed, first_exception, all_completed, cancelled_ones,
+        cancelled_ones_are_no_exceptions, in_time,
         finished_while_nobody_looked, completed_at_once, of_two_executors, in_many_threads,
         again_and_again, while_others_are_cancelled,
     ]
@@ -181,6 +182,30 @@ fn cancelled_ones<C: Concurrent>() {
             check_cancelled(&future.result());
         }
     });
+}
+
+/// Neither one that is cancelled by then, nor one that is meanwhile.
+fn cancelled_ones_are_no_exceptions<C: Concurrent>() {
+    let executor = C::make(1);
+    for is_late in [false, true] {
+        let (gates, futures) = gated(&executor, 4);
+        gates[0].await_begun(1);
+        let canceller = futures[2].canceller();
+        if !is_late {
+            assert!(canceller.cancel());
+        }
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| wait(futures, ReturnWhen::FirstException));
+            if is_late {
+                assert!(canceller.cancel());
+            }
+            // So that one who takes it for an error has the time to come back.
+            pause(Duration::from_millis(2));
+            gates.iter().for_each(|gate| gate.open(1));
+            let (done, not_done) = waiter.join().unwrap();
+            assert_eq!((done.len(), not_done.len()), (4, 0));
+        });
+    }
 }
 
 fn in_time<C: Concurrent>() {

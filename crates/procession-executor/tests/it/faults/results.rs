@@ -13,21 +13,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::agent::Bytes;
 use crate::common::{check_cancelled, check_closed, check_usable};
 use crate::faults::results as faults;
-use crate::ways::block_on_all;
 use crate::workers::{warm_up, with_workers};
 
 pub(crate) fn cases() -> Vec<Case> {
-    let mut cases = Vec::from(cases![faults:
+    cases![faults:
         f83_killed_in_the_middle_of_a_large_value, f87_retires_after_a_large_value,
         f88_error_that_cannot_be_decoded, f89_callback_panics, f90_callback_uses_the_executor,
         f90_callback_ends_the_executor, f91_map_dropped_half_way,
         f91_as_completed_dropped_half_way, f96_consumer_panics, f134_value_that_nobody_reads,
-    ]);
-    // Known not to hold: such callbacks hang.
-    cases.extend(
-        cases![faults: f90_callback_awaits, f90_callback_holds_up_nobody].map(Case::ignored),
-    );
-    cases
+    ]
+    .into()
 }
 
 /// A large value whose encoder dies half-way, for some.
@@ -195,28 +190,6 @@ fn f90_callback_uses_the_executor() {
             check_cancelled(&future.result());
         }
     });
-}
-
-/// By a runtime of its own, which knows nothing of the executor.
-fn f90_callback_awaits() {
-    in_a_callback(|executor| {
-        let awaited = block_on_all((0..5).map(|n| executor.submit(|n: u32| n, n)));
-        assert_eq!(awaited.into_iter().flatten().sum::<u32>(), 10);
-    });
-}
-
-/// A callback that takes its time, in a thread that waits, holds up nobody else.
-fn f90_callback_holds_up_nobody() {
-    let executor = with_workers(2);
-    let gate = ledger::reserve(1);
-    let (tell, told) = mpsc::channel();
-    let slow = executor.submit(ledger::wait, gate);
-    let quick = executor.submit(ledger::wait, gate);
-    quick.add_done_callback(move |_| tell.send(()).unwrap());
-    slow.add_done_callback(move |_| told.recv().unwrap());
-    ledger::set(gate, 1);
-    assert_eq!(slow.result().unwrap(), 1);
-    assert_eq!(quick.result().unwrap(), 1);
 }
 
 /// A shutdown does not wait there: the callback may run for what it would wait for.
