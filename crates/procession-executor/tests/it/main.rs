@@ -12,6 +12,7 @@ mod faults;
 #[path = "../../../procession-pool/tests/support/kills.rs"]
 mod kills;
 mod memory;
+mod oracle;
 mod parity;
 mod product;
 mod programs;

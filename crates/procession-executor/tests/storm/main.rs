@@ -6,6 +6,8 @@
 mod common;
 #[path = "../it/memory.rs"]
 mod memory;
+#[path = "../it/oracle.rs"]
+mod oracle;
 #[path = "../it/storm.rs"]
 mod squall;
 #[path = "../it/ways.rs"]
