@@ -1,7 +1,7 @@
 //! `Queue`: limits in bytes, handles in messages, and what becomes of memory.
 
 use procession_sync::{Array, Lock, PutError, Queue, Receiver, Sender};
-use procession_testkit::{Case, cases, heap_is_back, heap_units};
+use procession_testkit::{Case, cases, eventually, heap_is_back, heap_units};
 
 use crate::queue_memory;
 use crate::support::{await_objects, await_waiters, family, kill, start};
@@ -44,6 +44,11 @@ fn bytes_are_limited() {
         assert_eq!(queue.get().unwrap().len(), 100_000);
         assert!(queue.len() <= 10, "{}", queue.len());
     }
+    // Not only that it waits: it may have been woken by the last `get`, and not have put yet.
+    eventually("the producer fills it", || match queue.len() {
+        10 => Ok(()),
+        len => Err(len.to_string()),
+    });
     await_waiters(&queue, 1);
     assert_eq!((queue.len(), queue.is_full()), (10, false));
     assert!(matches!(
