@@ -81,7 +81,9 @@ mod thread;
 mod waiting;
 mod wire;
 
-pub use arena::{Arena, Block, BlockId, HeapUsage, OutOfMemory, Shared, Writer, copy_short};
+pub use arena::{
+    Arena, Block, BlockId, HeapUsage, OutOfMemory, Shared, Writer, copy_short, place_for_word,
+};
 pub use capture::{CapturedStream, OutputCapture, Tail, Tee};
 pub use cpu::cpu_count;
 pub use door::init;

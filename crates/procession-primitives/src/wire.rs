@@ -1,5 +1,8 @@
 //! What crosses a process border: any serde type, as postcard bytes, and descriptors beside them.
 
+mod number;
+mod whole;
+
 use std::cell::RefCell;
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
@@ -83,6 +86,21 @@ pub trait Sink {
     fn put_byte(&mut self, byte: u8) -> Result<(), OutOfMemory> {
         self.put(&[byte])
     }
+
+    /// Appends the `len` lowest bytes of `word`, the lowest first. Where there is room for the others,
+    /// they may be written behind those, to be written over.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Self::put).
+    ///
+    /// # Panics
+    ///
+    /// If `len` is more than 8.
+    #[inline]
+    fn put_word(&mut self, word: u64, len: usize) -> Result<(), OutOfMemory> {
+        self.put(&word.to_le_bytes()[..len])
+    }
 }
 
 impl Sink for Writer {
@@ -94,6 +112,11 @@ impl Sink for Writer {
     #[inline]
     fn put_byte(&mut self, byte: u8) -> Result<(), OutOfMemory> {
         self.push(byte)
+    }
+
+    #[inline]
+    fn put_word(&mut self, word: u64, len: usize) -> Result<(), OutOfMemory> {
+        self.extend_word(word, len)
     }
 }
 
@@ -126,6 +149,16 @@ impl<S> Target<'_, S> {
     fn refuse(&mut self, error: OutOfMemory) -> postcard::Error {
         *self.full = Some(error);
         postcard::Error::SerializeBufferFull
+    }
+}
+
+impl<S: Sink> Target<'_, S> {
+    #[inline]
+    fn try_word(&mut self, word: u64, len: usize) -> postcard::Result<()> {
+        match self.sink.put_word(word, len) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.refuse(error)),
+        }
     }
 }
 
@@ -184,7 +217,7 @@ pub fn encode_unguarded<T: Serialize + ?Sized, S: Sink>(
         sink,
         full: &mut full,
     };
-    match postcard::serialize_with_flavor(value, flavor) {
+    match whole::to_target(value, flavor) {
         Ok(()) => Ok(()),
         Err(error) => Err(match full {
             Some(full) => full.into(),
@@ -222,14 +255,21 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
 /// If the `Deserialize` of `T` does.
 #[inline]
 pub fn decode_unguarded<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => Err(DecodeError::Failed(format!(
-            "{} bytes too many",
-            rest.len()
-        ))),
-        Err(error) => Err(DecodeError::Failed(error.to_string())),
+    match whole::from_bytes(bytes) {
+        Ok((value, 0)) => Ok(value),
+        Ok((_, rest)) => Err(too_many(rest)),
+        Err(error) => Err(failed(&error)),
     }
+}
+
+#[cold]
+fn too_many(rest: usize) -> DecodeError {
+    DecodeError::Failed(format!("{rest} bytes too many"))
+}
+
+#[cold]
+fn failed(error: &postcard::Error) -> DecodeError {
+    DecodeError::Failed(error.to_string())
 }
 
 thread_local! {

@@ -339,6 +339,12 @@ fn overlapping<const N: usize>(to: &mut [u8], from: &[u8]) {
     to[last..].copy_from_slice(&from[last..]);
 }
 
+/// Eight bytes of `bytes` from `at` on, if there are as many.
+#[inline]
+pub fn place_for_word(bytes: &mut [u8], at: usize) -> Option<&mut [u8; 8]> {
+    bytes.get_mut(at..)?.first_chunk_mut()
+}
+
 /// Writes bytes into a block that grows as needed.
 #[derive(Debug)]
 pub struct Writer {
@@ -373,6 +379,28 @@ impl Writer {
         copy_short(&mut self.block.all_mut()[self.len..end], data);
         self.len = end;
         Ok(())
+    }
+
+    /// Appends the `len` lowest bytes of `word`, the lowest first. What lies behind them may change.
+    ///
+    /// # Errors
+    ///
+    /// As [`extend`](Self::extend).
+    ///
+    /// # Panics
+    ///
+    /// If `len` is more than 8.
+    #[inline]
+    pub fn extend_word(&mut self, word: u64, len: usize) -> Result<(), OutOfMemory> {
+        let start = self.len;
+        match place_for_word(self.block.all_mut(), start) {
+            Some(place) if len <= size_of::<u64>() => {
+                *place = word.to_le_bytes();
+                self.len = start + len;
+                Ok(())
+            }
+            _ => self.extend(&word.to_le_bytes()[..len]),
+        }
     }
 
     /// Appends one byte.
@@ -411,12 +439,14 @@ impl Writer {
     }
 
     /// What was written.
+    #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.block.all_mut()[..self.len]
     }
 
     /// How many bytes were written.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.len
     }

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-pub use block::{Block, BlockId, Writer, copy_short};
+pub use block::{Block, BlockId, Writer, copy_short, place_for_word};
 pub use heap::{HeapUsage, OutOfMemory};
 pub(crate) use lock::{Held, RawLock};
 
