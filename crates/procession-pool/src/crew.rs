@@ -12,7 +12,7 @@ use crate::cell::{Cell, Kind, WorkerIndex};
 use crate::event::Event;
 use crate::roster::{Slot, State};
 use crate::settle::{self, Orphan};
-use crate::shared::{OPEN, Place, Shared};
+use crate::shared::{OPEN, Offers, Place, Shared};
 use crate::task::Verdict;
 use crate::worker::Leave;
 
@@ -90,7 +90,7 @@ impl Crew {
         &self,
         shared: &Shared,
         news: News,
-        offers: &Mutex<()>,
+        offers: &Mutex<Offers>,
     ) -> (Vec<Event>, Option<Instant>) {
         let mut state = self.lock();
         if state.seen != Some(news) || state.offer_again || state.is_wanted(shared) {

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use procession_primitives::{
     Block, BlockId, EncodeError, OutOfMemory, Passengers, Phase, Sink, Writer, boarding,
-    copy_short, encode,
+    copy_short, encode, place_for_word,
 };
 use serde::Serialize;
 
@@ -182,6 +182,7 @@ impl<'a> Filling<'a> {
     }
 
     /// Bytes so far.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.block.as_ref().map_or(self.len, Writer::len)
     }
@@ -193,13 +194,14 @@ impl<'a> Filling<'a> {
         encode: impl FnOnce(&mut Self) -> Result<(), E>,
     ) -> Result<(), E> {
         let start = self.len();
-        self.put(&[0; HEADER])?;
+        self.put_word(0, HEADER)?;
         let encoded = encode(self);
         match encoded {
             Ok(()) => {
-                let len = self.len() - start - HEADER;
-                self.bytes_mut()[start..start + HEADER]
-                    .copy_from_slice(&record::header(Tag::Value, len));
+                let header = record::header(Tag::Value, self.len() - start - HEADER);
+                if let Some(place) = place_for_word(self.bytes_mut(), start) {
+                    *place = header;
+                }
                 self.items += 1;
             }
             Err(_) => self.cut(start),
@@ -234,6 +236,7 @@ impl<'a> Filling<'a> {
         }
     }
 
+    #[inline]
     fn bytes_mut(&mut self) -> &mut [u8] {
         match &mut self.block {
             Some(block) => block.bytes_mut(),
@@ -323,6 +326,14 @@ impl Sink for Filling<'_> {
             Some(block) => block.push(byte),
             None => self.put(&[byte]),
         }
+    }
+
+    #[inline]
+    fn put_word(&mut self, word: u64, len: usize) -> Result<(), OutOfMemory> {
+        if let Some(block) = &mut self.block {
+            return block.extend_word(word, len);
+        }
+        self.put(&word.to_le_bytes()[..len])
     }
 }
 

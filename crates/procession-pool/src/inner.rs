@@ -15,7 +15,7 @@ use crate::filling;
 use crate::hub::Hub;
 use crate::interrupt;
 use crate::mailbox::SLEEPING;
-use crate::shared::{self, CELLS, CLOSING, OPEN, Place, Shared};
+use crate::shared::{self, CELLS, CLOSING, OPEN, Offers, Place, Shared};
 use crate::stats::Tally;
 use crate::trace::Trace;
 use crate::{MAX_DEPTH, PoolError, TaskError, context, event, promise, settle};
@@ -38,10 +38,12 @@ pub(crate) struct Inner {
     active: AtomicUsize,
     free: Mutex<Vec<u32>>,
     /// Held while hints are written.
-    offers: Mutex<()>,
+    offers: Mutex<Offers>,
     /// Held while each worker has a letter.
     letters: Mutex<()>,
     abandoned: Mutex<Vec<Call>>,
+    /// Whether there may be any of those.
+    has_abandoned: AtomicBool,
     /// Outlives the crew: declared, so dropped, after it.
     _memory: Block,
 }
@@ -87,9 +89,10 @@ impl Inner {
             calls: AtomicU64::new(1),
             active: AtomicUsize::new(0),
             free: Mutex::new((0..CELLS).rev().collect()),
-            offers: Mutex::new(()),
+            offers: Mutex::new(Offers::default()),
             letters: Mutex::new(()),
             abandoned: Mutex::new(Vec::new()),
+            has_abandoned: AtomicBool::new(false),
             _memory: memory,
         });
         interrupt::register(&pool);
@@ -181,7 +184,7 @@ impl Inner {
         }
         let now = monotonic_nanos();
         let mut offered = true;
-        let one_at_a_time = lock(&self.offers);
+        let mut offers = lock(&self.offers);
         for &index in cells {
             let Some(cell) = self.shared.cell(index) else {
                 continue;
@@ -191,9 +194,9 @@ impl Inner {
             // Cells are fewer than places in the ring. Where deaths have filled it with repeated
             // offers, `attend` offers again.
             let ring = cell.ring.load(Ordering::Relaxed) as usize;
-            offered &= self.shared.offer(index, ring);
+            offered &= self.shared.offer(&mut offers, index, ring);
         }
-        drop(one_at_a_time);
+        drop(offers);
         if !offered {
             self.crew.offer_again();
         }
@@ -211,12 +214,7 @@ impl Inner {
             return None;
         }
         let index = free.pop()?;
-        // Under the lock: only grows.
-        self.shared
-            .header()
-            .used
-            .0
-            .fetch_max(index + 1, Ordering::Relaxed);
+        self.use_up_to(index);
         Some(index)
     }
 
@@ -229,9 +227,15 @@ impl Inner {
         into.extend(free.drain(start..));
         let highest = into.iter().max();
         if let Some(index) = highest {
-            // Under the lock: only grows.
-            let used = &self.shared.header().used.0;
-            used.fetch_max(index + 1, Ordering::Relaxed);
+            self.use_up_to(*index);
+        }
+    }
+
+    /// Notes that cell `index` has been taken. Under the lock of the free ones: nobody else writes.
+    fn use_up_to(&self, index: u32) {
+        let used = &self.shared.header().used.0;
+        if used.load(Ordering::Relaxed) <= index {
+            used.store(index + 1, Ordering::Relaxed);
         }
     }
 
@@ -295,11 +299,22 @@ impl Inner {
             self.keep();
             self.nudge();
         }
-        lock(&self.abandoned).push(call);
+        let mut abandoned = lock(&self.abandoned);
+        abandoned.push(call);
+        self.has_abandoned.store(true, Ordering::Relaxed);
     }
 
+    /// Gives back what abandoned calls held that are over by now.
     pub(crate) fn sweep(&self) {
-        lock(&self.abandoned).retain_mut(|call| !call.sweep(self));
+        // Relaxed: whoever misses one that was abandoned just now finds it the next time, and
+        // whoever waits for it is woken by its end.
+        if !self.has_abandoned.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut abandoned = lock(&self.abandoned);
+        abandoned.retain_mut(|call| !call.sweep(self));
+        self.has_abandoned
+            .store(!abandoned.is_empty(), Ordering::Relaxed);
     }
 
     /// Takes no more tasks; workers leave when they have nothing to do.

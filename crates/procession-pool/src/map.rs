@@ -87,7 +87,7 @@ where
     }
     let code = job.code?;
     pool.check_open()?;
-    if pool.crew.is_deserted(&pool.shared).is_some() {
+    if pool.crew.looks_deserted() {
         pool.crew.rally(&pool.shared);
     }
     let terms = Terms::new(code, 0, None, job.options);

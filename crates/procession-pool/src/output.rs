@@ -7,9 +7,12 @@
 
 use std::sync::atomic::Ordering;
 
-use procession_primitives::{Block, BlockId, MemberId, OutOfMemory, Passengers, Sink, copy_short};
+use procession_primitives::{
+    Block, BlockId, MemberId, OutOfMemory, Passengers, Sink, copy_short, place_for_word,
+};
 
 use crate::cell::Cell;
+use crate::record::HEADER;
 use crate::shared::Shared;
 
 /// An output's first block is as long as the input, up to this.
@@ -44,9 +47,12 @@ impl Output {
         })
     }
 
+    /// Writes the header of the record at `at`, for which there is room.
     #[inline]
-    pub(crate) fn write_at(&mut self, at: usize, bytes: &[u8]) {
-        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+    pub(crate) fn write_header(&mut self, at: usize, header: [u8; HEADER]) {
+        if let Some(place) = place_for_word(self.bytes, at) {
+            *place = header;
+        }
     }
 
     /// Has the output keep the objects whose handles are in it.
@@ -131,5 +137,17 @@ impl Sink for Output {
         self.bytes[self.len] = byte;
         self.len += 1;
         Ok(())
+    }
+
+    #[inline]
+    fn put_word(&mut self, word: u64, len: usize) -> Result<(), OutOfMemory> {
+        match place_for_word(self.bytes, self.len) {
+            Some(place) if len <= size_of::<u64>() => {
+                *place = word.to_le_bytes();
+                self.len += len;
+                Ok(())
+            }
+            _ => self.put(&word.to_le_bytes()[..len]),
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use procession_primitives::{BlockId, Death, Phase, monotonic_nanos};
 
 use crate::cell::{Cell, Kind, WorkerIndex};
-use crate::shared::Shared;
+use crate::shared::{Offers, Shared};
 use crate::task::{Task, Verdict};
 
 /// A finished task that no mailbox may name: cell and lap.
@@ -83,13 +83,13 @@ fn free_half_moved(shared: &Shared, cell: &Cell) {
 
 /// Offers every queued task: a dead worker may have taken a hint without claiming the task. False
 /// if a ring is full.
-pub(crate) fn offer_queued(shared: &Shared, offers: &Mutex<()>) -> bool {
-    let _one_at_a_time = offers.lock().unwrap_or_else(PoisonError::into_inner);
+pub(crate) fn offer_queued(shared: &Shared, offers: &Mutex<Offers>) -> bool {
+    let mut offers = offers.lock().unwrap_or_else(PoisonError::into_inner);
     let mut offered = 0;
     for (at, cell) in shared.cells() {
         let ring = cell.ring.load(Ordering::Relaxed);
         if cell.state().kind == Kind::Queued && ring != NO_RING {
-            if !shared.offer(at, ring as usize) {
+            if !shared.offer(&mut offers, at, ring as usize) {
                 shared.call_all();
                 return false;
             }

@@ -57,6 +57,14 @@ pub(crate) struct Header {
     tail: [Line<AtomicU64>; RINGS],
 }
 
+/// What one thread of the program at a time has, to write hints.
+#[derive(Debug, Default)]
+pub(crate) struct Offers {
+    /// Where each ring's head was when it was last looked at: a look takes the line from the workers,
+    /// and is needed once in a ring's length.
+    heads: [u64; RINGS],
+}
+
 /// What a worker tells of itself, and what it is told.
 #[repr(C, align(128))]
 pub(crate) struct WorkerLine {
@@ -200,13 +208,17 @@ impl Shared {
         unsafe { self.arena().free_for(block, self.owner().slot()) };
     }
 
-    /// Offers cell `index` to the workers. False if its ring is full. One thread at a time.
-    pub(crate) fn offer(&self, index: u32, ring: usize) -> bool {
+    /// Offers cell `index` to the workers. False if its ring is full.
+    pub(crate) fn offer(&self, offers: &mut Offers, index: u32, ring: usize) -> bool {
         let ring = ring.min(RINGS - 1);
         let tail = self.header.tail[ring].0.load(Ordering::Relaxed);
-        // Acquire: the slot is written only after its last reader has moved on.
-        if tail - self.header.head[ring].0.load(Ordering::Acquire) >= RING {
-            return false;
+        let head = &mut offers.heads[ring];
+        if tail - *head >= RING {
+            // Acquire: the slot is written only after its last reader has moved on.
+            *head = self.header.head[ring].0.load(Ordering::Acquire);
+            if tail - *head >= RING {
+                return false;
+            }
         }
         let Some(hint) = self.hint(ring, tail) else {
             return false;

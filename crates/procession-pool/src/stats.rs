@@ -16,7 +16,6 @@ const BUCKETS: usize = 4 * 64;
 /// What was counted of finished tasks.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    items: AtomicU64,
     retries: AtomicU64,
     waiting: [AtomicU64; BUCKETS],
     running: [AtomicU64; BUCKETS],
@@ -26,7 +25,6 @@ impl Default for Tally {
     fn default() -> Self {
         let zeros = || [const { AtomicU64::new(0) }; BUCKETS];
         Tally {
-            items: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             waiting: zeros(),
             running: zeros(),
@@ -37,7 +35,6 @@ impl Default for Tally {
 impl Tally {
     pub(crate) fn note(&self, cell: &Cell, collected: &Collected) {
         let items = u64::from(collected.items);
-        self.items.fetch_add(items, Ordering::Relaxed);
         let queued = cell.queued_at.load(Ordering::Relaxed);
         let claimed = cell.claimed_at.load(Ordering::Relaxed);
         let waited = bucket(claimed.saturating_sub(queued));
@@ -161,12 +158,12 @@ impl Inner {
     pub(crate) fn stats(&self) -> PoolStats {
         self.attend(self.shared.family.news());
         let tally = &self.tally;
+        let run_time = Histogram::of(&tally.running);
         let cells = self.shared.cells();
         let queued = cells.filter(|(_, cell)| cell.state().kind == Kind::Queued);
         PoolStats {
-            items: tally
-                .items
-                .load(Ordering::Relaxed)
+            items: run_time
+                .count()
                 .saturating_sub(tally.retries.load(Ordering::Relaxed)),
             queued: queued
                 .map(|(_, cell)| u64::from(cell.items.load(Ordering::Relaxed)))
@@ -174,7 +171,7 @@ impl Inner {
             retries: tally.retries.load(Ordering::Relaxed),
             restarts: self.crew.restarts(),
             queue_wait: Histogram::of(&tally.waiting),
-            run_time: Histogram::of(&tally.running),
+            run_time,
             workers: self
                 .crew
                 .looks()

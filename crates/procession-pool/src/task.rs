@@ -168,7 +168,7 @@ impl Task<'_> {
     #[inline]
     pub(crate) fn finish<R: Serialize>(&mut self, value: &R) {
         let start = self.output.len;
-        let written = match self.output.put(&[0; HEADER]) {
+        let written = match self.output.put_word(0, HEADER) {
             Ok(()) => encode_unguarded(value, &mut self.output).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
@@ -196,7 +196,7 @@ impl Task<'_> {
             return Ok(());
         };
         self.output.len = start;
-        self.output.put(&[0; HEADER])?;
+        self.output.put_word(0, HEADER)?;
         encode_unguarded(why, &mut self.output)?;
         self.commit(start, tag);
         Ok(())
@@ -225,7 +225,7 @@ impl Task<'_> {
             line.unguard();
         }
         let len = self.output.len - start - HEADER;
-        self.output.write_at(start, &record::header(tag, len));
+        self.output.write_header(start, record::header(tag, len));
         // Release: with the length comes the record. This is the item's commit.
         self.cell
             .output_len

@@ -5,7 +5,7 @@
 //! Reads the initialiser's argument in a block of the program.
 #![allow(unsafe_code, reason = "borrows a block of the program")]
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use procession_primitives::{BlockId, DecodeError, Family, Panic, catch, monotonic_nanos, quietly};
@@ -229,11 +229,11 @@ impl Worker {
             self.left = self.left.saturating_sub(items);
         }
         let nanos = monotonic_nanos().saturating_sub(start);
-        cell.nanos.fetch_add(nanos, Ordering::Relaxed);
-        let add = |word: &std::sync::atomic::AtomicU64, more: u64| {
-            // Nobody else writes it.
+        let add = |word: &AtomicU64, more: u64| {
+            // Nobody else writes it: the cell is claimed, the line is this worker's.
             word.store(word.load(Ordering::Relaxed) + more, Ordering::Relaxed);
         };
+        add(&cell.nanos, nanos);
         add(&self.line.busy, nanos);
         add(&self.line.items, items);
         if !task.is_complete() {

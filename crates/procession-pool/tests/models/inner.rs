@@ -17,7 +17,7 @@ use crate::mailbox::SLEEPING;
 use crate::memory::Arena;
 use crate::raw::{Deal, Done};
 use crate::scene::{self, Mark};
-use crate::shared::{CLOSING, Header, Line, Place, RINGS, Shared, WorkerLine};
+use crate::shared::{CLOSING, Header, Line, Offers, Place, RINGS, Shared, WorkerLine};
 use crate::stand_ins::builder::Config;
 use crate::{MemberId, wake};
 
@@ -34,7 +34,7 @@ pub(crate) struct Inner {
     pub(crate) hub: Hub,
     interrupted: AtomicBool,
     free: Mutex<Vec<u32>>,
-    offers: Mutex<()>,
+    offers: Mutex<Offers>,
     abandoned: Mutex<Vec<Call>>,
     /// Tasks that were given a cell: for models that wait for that.
     pub(crate) submitted: AtomicU32,
@@ -138,7 +138,7 @@ impl Inner {
             hub: Hub::default(),
             interrupted: AtomicBool::new(false),
             free: Mutex::new((0..cells).rev().collect()),
-            offers: Mutex::new(()),
+            offers: Mutex::new(Offers::default()),
             abandoned: Mutex::new(Vec::new()),
             submitted: AtomicU32::new(0),
         })
@@ -160,16 +160,16 @@ impl Inner {
             return;
         }
         let mut offered = true;
-        let one_at_a_time = lock(&self.offers);
+        let mut offers = lock(&self.offers);
         for &index in cells {
             let Some(cell) = self.shared.cell(index) else {
                 continue;
             };
             cell.queue();
             let ring = cell.ring.load(Ordering::Relaxed) as usize;
-            offered &= self.shared.offer(index, ring);
+            offered &= self.shared.offer(&mut offers, index, ring);
         }
-        drop(one_at_a_time);
+        drop(offers);
         if !offered {
             self.crew.offer_again();
         }
@@ -199,8 +199,7 @@ impl Inner {
     pub(crate) fn retried(&self, _: u64, _: u32) {}
 
     fn write_hint(&self, index: u32, ring: usize) -> bool {
-        let _one_at_a_time = lock(&self.offers);
-        self.shared.offer(index, ring)
+        self.shared.offer(&mut lock(&self.offers), index, ring)
     }
 
     pub(crate) fn try_take_cell(&self, reserve: usize) -> Option<u32> {

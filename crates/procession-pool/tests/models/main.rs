@@ -135,6 +135,6 @@ use memory::{Arena, Block};
 use primitives::{
     BlockId, CodeError, DecodeError, EncodeError, FamilyError, MemberId, MemoryUsage, News,
     OutOfMemory, Panic, Passengers, Phase, Shared, Sink, StartError, copy_short, decode,
-    decode_unguarded, encode_unguarded, own_memory, take_boarded,
+    decode_unguarded, encode_unguarded, own_memory, place_for_word, take_boarded,
 };
 use process::{Death, Process, catch};
