@@ -4,7 +4,10 @@
 /// a person's patience.
 const TARGET_NANOS: f64 = 1e6;
 
-/// Weight of the newest measurement in the average.
+/// Work below which a task is not worth its own cost, however few items are left.
+const LEAST_NANOS: f64 = 10e3;
+
+/// Weight of the newest of equally large measurements in the average.
 const NEWEST: f64 = 0.3;
 
 /// A task grows at most this much beyond the largest one before it.
@@ -18,18 +21,25 @@ const CHUNK_BYTES: usize = 256 << 10;
 pub(crate) struct Chunks {
     fixed: Option<u32>,
     workers: usize,
-    /// Average time of one item, once one was measured.
+    /// Average time of one item in calls before of the same function.
+    known: Option<f64>,
+    /// The same in this call, once one was measured.
     nanos: Option<f64>,
+    /// Items that this average rests on, the latest ones in full.
+    weight: f64,
     largest: f64,
 }
 
 impl Chunks {
-    /// `fixed` items per chunk, or as many as about a millisecond's work.
-    pub(crate) fn new(fixed: Option<usize>, workers: usize) -> Chunks {
+    /// `fixed` items per chunk, or as many as about a millisecond's work, where an item takes about
+    /// `known` nanoseconds.
+    pub(crate) fn new(fixed: Option<usize>, workers: usize, known: Option<f64>) -> Chunks {
         Chunks {
             fixed: fixed.map(|size| u32::try_from(size.max(1)).unwrap_or(u32::MAX)),
             workers,
+            known,
             nanos: None,
+            weight: 0.0,
             largest: 1.0,
         }
     }
@@ -39,17 +49,29 @@ impl Chunks {
         if let Some(size) = self.fixed {
             return size;
         }
-        // Nothing measured yet: one by one, so that a long item keeps no other one waiting.
-        let Some(nanos) = self.nanos else { return 1 };
-        let wanted = (TARGET_NANOS / nanos.max(1.0)).min(self.largest * GROWTH);
-        self.largest = self.largest.max(wanted);
-        // Towards the end chunks shrink, so that the workers finish together.
-        let fair = if left == 0 {
-            f64::INFINITY
-        } else {
-            left as f64 / (4 * self.workers) as f64
+        let (nanos, growth) = match (self.nanos, self.known) {
+            (Some(nanos), _) => (nanos.max(1.0), self.largest * GROWTH),
+            // As long as nobody waits for the first ones of a stream without end.
+            (None, Some(known)) if left > 0 => (known.max(1.0), f64::INFINITY),
+            // Nothing measured yet: one by one, so that a long item keeps no other one waiting.
+            (None, _) => return 1,
         };
-        wanted.min(fair).max(1.0) as u32
+        let wanted = (TARGET_NANOS / nanos).min(growth);
+        // Towards the end chunks shrink, so that the workers finish together, but not to nothing.
+        let size = match left {
+            0 => wanted,
+            _ => wanted.min((left as f64 / (4 * self.workers) as f64).max(LEAST_NANOS / nanos)),
+        };
+        // What was not measured in this call counts as far as it was used.
+        self.largest = self
+            .largest
+            .max(if self.nanos.is_some() { wanted } else { size });
+        size.max(1.0) as u32
+    }
+
+    /// What an item has taken in this call.
+    pub(crate) fn measured(&self) -> Option<f64> {
+        self.nanos
     }
 
     /// Items of the largest chunk up to now.
@@ -68,19 +90,22 @@ impl Chunks {
 
     /// How many tasks may be with the workers: few long ones, or up to `most` short ones.
     pub(crate) fn window(&self, most: usize) -> usize {
-        match self.nanos {
-            Some(_) if self.fixed.is_none() => (8 * self.workers).clamp(16, most),
+        let measured = self.nanos.or(self.known).is_some();
+        match self.fixed {
+            None if measured => (8 * self.workers).clamp(16, most),
             _ => most,
         }
     }
 
     /// Takes in that `items` items took `nanos` nanoseconds.
     pub(crate) fn learn(&mut self, items: u32, nanos: u64) {
-        let each = nanos as f64 / f64::from(items.max(1));
-        self.nanos = Some(
-            self.nanos
-                .map_or(each, |known| known + NEWEST * (each - known)),
-        );
+        let items = f64::from(items.max(1));
+        self.weight = self.weight * (1.0 - NEWEST) + items;
+        let (each, share) = (nanos as f64 / items, items / self.weight);
+        let average = self
+            .nanos
+            .map_or(each, |known| known + share * (each - known));
+        self.nanos = Some(average);
     }
 }
 
@@ -95,3 +120,6 @@ impl Chunks {
 pub fn python_chunksize(items: usize, workers: usize) -> usize {
     items.div_ceil(4 * workers.max(1))
 }
+
+#[cfg(test)]
+mod tests;

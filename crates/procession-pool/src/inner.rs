@@ -10,6 +10,7 @@ use crate::backlog::Batch;
 use crate::builder::Config;
 use crate::call::{Call, Collected};
 use crate::cell::Cell;
+use crate::cost::Costs;
 use crate::crew::Crew;
 use crate::filling;
 use crate::hub::Hub;
@@ -30,6 +31,8 @@ pub(crate) struct Inner {
     pub(crate) crew: Crew,
     pub(crate) hub: Hub,
     pub(crate) tally: Tally,
+    /// What items of the functions that it runs take.
+    pub(crate) costs: Costs,
     trace: Option<Trace>,
     /// The program was told to come to an end: what has not begun is not to begin.
     interrupted: AtomicBool,
@@ -84,6 +87,7 @@ impl Inner {
             crew,
             hub: Hub::default(),
             tally: Tally::default(),
+            costs: Costs::default(),
             trace,
             interrupted: AtomicBool::new(false),
             calls: AtomicU64::new(1),

@@ -81,6 +81,7 @@ mod chunk;
 mod chunks;
 mod collect;
 mod context;
+mod cost;
 mod crew;
 mod error;
 mod event;

@@ -88,7 +88,8 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
         items: impl FnOnce() -> Option<I>,
     ) -> Result<Map<I>, TaskError> {
         let (pool, options) = (Arc::clone(job.pool), job.options);
-        let chunks = Chunks::new(options.chunksize, pool.workers());
+        let known = job.code.as_ref().ok().and_then(|code| pool.costs.of(code));
+        let chunks = Chunks::new(options.chunksize, pool.workers(), known);
         let retries = Retries::new(options);
         let fail_fast = options.fail_fast;
         #[cfg(feature = "progress")]
@@ -455,6 +456,9 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
 
 impl<I: Iterator> Drop for Map<I> {
     fn drop(&mut self) {
+        if let Some(nanos) = self.chunks.measured() {
+            self.pool.costs.note(self.terms.code, nanos);
+        }
         for index in self.spare.drain(..) {
             self.pool.give_back(index);
         }
