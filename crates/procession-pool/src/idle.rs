@@ -5,12 +5,14 @@
 //! | asleep | searching | the worker | who leaves this state |
 //! |---|---|---|---|
 //! | 0 | 0 | works, or was called and is on its way | it itself |
-//! | 0 | 1 | looks for a hint | it itself, finding one or going to sleep |
+//! | 0 | 1 | looks for a hint | whoever counts on it, by clearing `searching`; it itself, finding one or going to sleep |
 //! | 1 | 0 | sleeps on its own word, or is about to | whoever calls it, by clearing `asleep`; it itself |
 //!
-//! Whoever offers a task calls one sleeper, unless somebody searches: that one finds it. A worker
-//! that finds more than one hint calls the next. So a burst of tasks costs the program one
-//! wake-up, and a worker that is kept warm none.
+//! Whoever offers a task calls one worker: one that searches, or else a sleeper. A worker that was
+//! called looks until it finds nothing, and if it finds more than one hint, it calls the next. So a
+//! burst of tasks costs the program one wake-up, and a worker that is kept warm none. That the bit of
+//! one that searches is cleared by whoever counts on it, and not by itself, keeps a change of a line
+//! that both use from the way between a task and its begin.
 //!
 //! Killed in any state, a worker leaves its bits behind; the program clears them when it settles
 //! the worker, and offers all tasks again.
@@ -40,17 +42,16 @@ impl Shared {
         (self.room() as usize).div_ceil(64)
     }
 
-    /// Sees to it that somebody looks for the task just offered.
+    /// Sees to it that somebody looks for the task just offered. Whether there is one who had nothing
+    /// to do.
     #[inline]
-    pub(crate) fn call_one(&self) {
+    pub(crate) fn call_one(&self) -> bool {
         // SeqCst: after the offer, before the look at the bits. Pairs with the fence in
         // `sleep`: either we see the sleeper, or it sees the offer.
         fence(Ordering::SeqCst);
-        let header = self.header();
-        let searching = |word: &AtomicU64| word.load(Ordering::Relaxed) != 0;
-        if !header.searching.0[..self.words()].iter().any(searching) {
-            self.wake_one();
-        }
+        // Whose bit is cleared sees the offer: that fence is a release, and `found` acquires.
+        let searching = &self.header().searching.0[..self.words()];
+        take_one(searching).is_some() || self.wake_one()
     }
 
     /// Has the keeper bring the tasks that wait for cells, if there are any.
@@ -93,23 +94,15 @@ impl Shared {
 
     /// Wakes a sleeper, if there is one.
     fn wake_one(&self) -> bool {
-        for (at, word) in self.header().asleep.0[..self.words()].iter().enumerate() {
-            let mut bits = word.load(Ordering::Relaxed);
-            while bits != 0 {
-                let bit = bits & bits.wrapping_neg();
-                // Relaxed: who clears the bit wakes; what was offered is read from the ring.
-                if word.fetch_and(!bit, Ordering::Relaxed) & bit != 0 {
-                    let index = at as u32 * 64 + bit.trailing_zeros();
-                    if let Some(line) = self.worker(index) {
-                        line.call.fetch_add(1, Ordering::Relaxed);
-                        wake(&line.call, 1);
-                    }
-                    return true;
-                }
-                bits &= !bit;
-            }
+        // What was offered is read from the ring.
+        let Some(index) = take_one(&self.header().asleep.0[..self.words()]) else {
+            return false;
+        };
+        if let Some(line) = self.worker(index) {
+            line.call.fetch_add(1, Ordering::Relaxed);
+            wake(&line.call, 1);
         }
-        false
+        true
     }
 
     /// Forgets what dead worker `index` was at.
@@ -120,11 +113,28 @@ impl Shared {
     }
 }
 
+/// Clears a bit, if one is set, and returns whose it was.
+#[inline]
+fn take_one(words: &[AtomicU64]) -> Option<WorkerIndex> {
+    for (at, word) in words.iter().enumerate() {
+        let mut bits = word.load(Ordering::Relaxed);
+        while bits != 0 {
+            let bit = bits & bits.wrapping_neg();
+            if word.fetch_and(!bit, Ordering::Relaxed) & bit != 0 {
+                return Some(at as u32 * 64 + bit.trailing_zeros());
+            }
+            bits &= !bit;
+        }
+    }
+    None
+}
+
 /// A worker's way between two tasks.
 #[derive(Debug)]
 pub(crate) struct Idle {
     shared: Shared,
     index: WorkerIndex,
+    /// Whether its bit may be set.
     searching: bool,
     /// How long to look before sleeping: as long as it has paid of late.
     spin: Duration,
@@ -145,21 +155,25 @@ impl Idle {
     pub(crate) fn found(&mut self) {
         if std::mem::take(&mut self.searching) {
             let (at, bit) = place(self.index);
-            self.shared.header().searching.0[at].fetch_and(!bit, Ordering::Relaxed);
-            // SeqCst: before the look for more. Pairs with the fence in `call_one`: either the
-            // offerer sees that nobody searches, or we see its offer and call for it.
-            fence(Ordering::SeqCst);
+            let searching = &self.shared.header().searching.0[at];
+            // Acquire: pairs with the fence in `call_one`. The offers of all who have counted on us
+            // are seen in the look for more; nobody does from now on.
+            if searching.load(Ordering::Acquire) & bit != 0 {
+                searching.fetch_and(!bit, Ordering::Acquire);
+            }
         }
     }
 
     /// Waits until there may be something to do. False if there was nothing until `deadline`, and
     /// nobody counts on this worker.
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> bool {
-        if !self.searching {
-            self.searching = true;
-            let (at, bit) = place(self.index);
-            self.shared.header().searching.0[at].fetch_or(bit, Ordering::Relaxed);
+        let (at, bit) = place(self.index);
+        let searching = &self.shared.header().searching.0[at];
+        // Whoever counted on us may have been served by somebody else.
+        if searching.load(Ordering::Relaxed) & bit == 0 {
+            searching.fetch_or(bit, Ordering::Relaxed);
         }
+        self.searching = true;
         self.shared.ask_for_more();
         let start = Instant::now();
         while start.elapsed() < self.spin {
@@ -209,11 +223,10 @@ impl Idle {
         header.searching.0[at].fetch_or(bit, Ordering::Relaxed);
         let called = header.asleep.0[at].fetch_and(!bit, Ordering::Relaxed) & bit == 0;
         if !called && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            header.searching.0[at].fetch_and(!bit, Ordering::Relaxed);
+            // Acquire: pairs with the fence in `call_one`: whoever still counted on this worker has its
+            // offer seen here.
+            header.searching.0[at].fetch_and(!bit, Ordering::Acquire);
             self.searching = false;
-            // SeqCst: pairs with the fence in `call_one`: whoever still counted on this worker has
-            // its offer seen here.
-            fence(Ordering::SeqCst);
             return self.shared.has_hints() || self.is_meant();
         }
         true

@@ -205,8 +205,8 @@ impl Inner {
             self.crew.offer_again();
         }
         // That one calls the next, if there is more than one task.
-        self.shared.call_one();
-        for _ in cells {
+        let called = usize::from(self.shared.call_one());
+        for _ in cells.iter().skip(called) {
             self.crew.call_resting(&self.shared);
         }
     }

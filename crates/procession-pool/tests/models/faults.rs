@@ -2,6 +2,7 @@
 
 use real::cell::{Cell, RefCell};
 use real::collections::HashMap;
+use real::sync::atomic::Ordering;
 
 use crate::mailbox::{SLEEPING, UNATTENDED};
 use crate::scene::{Role, fault, is_over, is_worker, role};
@@ -28,8 +29,9 @@ pub(crate) enum Fault {
     WorkerUnfenced,
     /// The same in workers that go to sleep.
     SleepUnfenced,
-    /// The same in workers that have found something, or leave.
-    AwakeUnfenced,
+    /// A worker that has found something, or leaves, does not acquire what those have offered who
+    /// count on it.
+    FindsRelaxed,
     /// A worker that was woken clears its `asleep` before it sets its `searching`.
     ClearsFirst,
     /// A worker that goes to sleep clears its `searching` before it sets its `asleep`.
@@ -149,6 +151,16 @@ pub(crate) fn load(address: usize, value: u64) -> Look {
     }
 }
 
+/// What the fault of the scene makes of the order of a look or of bits that are cleared.
+pub(crate) fn order(address: usize, order: Ordering) -> Ordering {
+    match fault() {
+        Fault::FindsRelaxed if mark_of(address) == Some(Mark::Searching) && is_worker() => {
+            Ordering::Relaxed
+        }
+        _ => order,
+    }
+}
+
 /// Whether nothing becomes of a store.
 pub(crate) fn drops(address: usize, value: u64) -> bool {
     if fault() != Fault::SaysItLate || mark_of(address) != Some(Mark::KeeperAsleep) {
@@ -213,7 +225,6 @@ pub(crate) fn lacks_fence(file: &str) -> bool {
             file.ends_with(its) && SLIPS.with(|me| me.changed.get()) == Some(mark)
         }
         Fault::SleepUnfenced => is_worker() && SLIPS.with(|me| me.is_asleep.get()),
-        Fault::AwakeUnfenced => is_worker() && !SLIPS.with(|me| me.is_asleep.get()),
         _ => false,
     }
 }
@@ -254,6 +265,6 @@ pub(crate) fn cleared(address: usize) {
     if let Some((address, bits)) = deferred
         && let Some(word) = words::find(address, || 0)
     {
-        word.fetch_or(bits, real::sync::atomic::Ordering::Relaxed);
+        word.fetch_or(bits, Ordering::Relaxed);
     }
 }

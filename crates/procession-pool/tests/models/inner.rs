@@ -35,6 +35,8 @@ pub(crate) struct Inner {
     interrupted: AtomicBool,
     free: Mutex<Vec<u32>>,
     offers: Mutex<Offers>,
+    /// Whether the last offer has found somebody who had nothing to do.
+    pub(crate) called: real::sync::atomic::AtomicBool,
     abandoned: Mutex<Vec<Call>>,
     /// Tasks that were given a cell: for models that wait for that.
     pub(crate) submitted: AtomicU32,
@@ -139,6 +141,7 @@ impl Inner {
             interrupted: AtomicBool::new(false),
             free: Mutex::new((0..cells).rev().collect()),
             offers: Mutex::new(Offers::default()),
+            called: real::sync::atomic::AtomicBool::new(false),
             abandoned: Mutex::new(Vec::new()),
             submitted: AtomicU32::new(0),
         })
@@ -173,8 +176,9 @@ impl Inner {
         if !offered {
             self.crew.offer_again();
         }
-        self.shared.call_one();
-        for _ in cells {
+        let called = self.shared.call_one();
+        self.called.store(called, Ordering::Relaxed);
+        for _ in cells.iter().skip(called.into()) {
             self.crew.call_resting(&self.shared);
         }
         if scene::is_watched(self.submitted.address()) {

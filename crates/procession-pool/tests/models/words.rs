@@ -94,7 +94,7 @@ macro_rules! atomic {
                 let Some(word) = self.find() else {
                     return self.0.get();
                 };
-                let value = word.load(order);
+                let value = word.load(faults::order(self.address(), order));
                 scene::note(|| format!("load {:x}: {value:x}", self.address()));
                 match faults::load(self.address(), value) {
                     Look::Shipped => from(value),
@@ -245,6 +245,7 @@ macro_rules! arithmetic {
 
             #[track_caller]
             pub(crate) fn fetch_and(&self, value: $value, order: Ordering) -> $value {
+                let order = faults::order(self.address(), order);
                 let change = |word: &inner::AtomicU64| word.fetch_and(value as u64, order);
                 let old = self.change(change, |old| old & value);
                 faults::cleared(self.address());
