@@ -60,7 +60,10 @@ impl View {
     /// Sends `items` items at a time to a worker, at least 1.
     ///
     /// Unless set, chunks adapt: they start with one item, grow to about a millisecond of work,
-    /// and shrink towards the end. Python's default is [`python_chunksize`](crate::python_chunksize).
+    /// and shrink towards the end, to 10 microseconds of work at the least. Where the pool has run the
+    /// function on items before, it remembers how long they took, and where the input's length is known,
+    /// chunks start with as many of those as make a fair share. Python's default is
+    /// [`python_chunksize`](crate::python_chunksize).
     #[must_use]
     pub fn chunksize(&self, items: usize) -> View {
         self.with(|options| options.chunksize = Some(items))
