@@ -9,7 +9,7 @@ use crate::{Command, Failure, Outcome, examples, instructions, test, tidy};
 pub(crate) const COMMAND: Command = Command {
     name: "ci",
     arguments: "",
-    summary: "test, old kernels, features, fmt, clippy, doc, tidy, examples, instructions",
+    summary: "test, old kernels, features, fmt, clippy, doc, tidy, examples, instructions; stops at a failure",
     run,
 };
 
