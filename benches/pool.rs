@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use procession_bench::{first_use, is_first_use, private_bytes};
 use procession_pool::{Pool, init};
+use procession_sync::Array;
 
 const WORKERS: usize = 2;
 
@@ -60,6 +61,35 @@ fn apply(c: &mut Criterion) {
             }
             spent
         });
+    });
+    group.finish();
+}
+
+/// What the other ways to the pool cost.
+fn other_calls(c: &mut Criterion) {
+    const ITEMS: u64 = 100_000;
+    let pool = pool();
+    let mut group = c.benchmark_group("other_calls_100000");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(ITEMS));
+    group.bench_function("imap", |b| {
+        b.iter(|| pool.imap(square, 0..black_box(ITEMS)).count());
+    });
+    group.bench_function("imap_unordered", |b| {
+        b.iter(|| pool.imap_unordered(square, 0..black_box(ITEMS)).count());
+    });
+    group.bench_function("apply_async_get", |b| {
+        b.iter(|| {
+            let results = (0..black_box(ITEMS)).map(|n| pool.apply_async(square, n));
+            let results: Vec<_> = results.collect();
+            let values = results.into_iter().map(|result| result.get());
+            values.map(|value| value.expect("a value")).max()
+        });
+    });
+    let array = Array::<u64>::new(ITEMS as usize).expect("an array");
+    group.bench_function("map_chunks_of_1000", |b| {
+        let sum: fn(&[u64]) -> u64 = |chunk| chunk.iter().sum();
+        b.iter(|| pool.map_chunks(&array, 1000, sum).expect("all values"));
     });
     group.finish();
 }
@@ -123,6 +153,7 @@ fn main() {
     memory();
     map(&mut criterion);
     apply(&mut criterion);
+    other_calls(&mut criterion);
     start(&mut criterion);
     large_arguments(&mut criterion);
     criterion.final_summary();

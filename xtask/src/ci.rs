@@ -4,19 +4,19 @@ use std::time::Instant;
 
 use crate::args::Args;
 use crate::step::{self, cargo, seconds};
-use crate::{Command, Failure, Outcome, examples, test, tidy};
+use crate::{Command, Failure, Outcome, examples, instructions, test, tidy};
 
 pub(crate) const COMMAND: Command = Command {
     name: "ci",
     arguments: "",
-    summary: "test, old kernels, features, fmt, clippy, doc, tidy, examples; stops at a failure",
+    summary: "test, old kernels, features, fmt, clippy, doc, tidy, examples, instructions; stops at a failure",
     run,
 };
 
 /// A name and what it does.
 type Step = (&'static str, fn() -> Outcome);
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     ("test", || (test::COMMAND.run)(Args::new([]))),
     ("old kernels", old_kernels),
     ("features", with_features),
@@ -29,6 +29,10 @@ const STEPS: [Step; 8] = [
     // As the tests have built them.
     ("examples", || {
         (examples::COMMAND.run)(Args::new(["--debug".to_owned()]))
+    }),
+    // Last: it alone needs a release build.
+    ("instructions", || {
+        (instructions::COMMAND.run)(Args::new([]))
     }),
 ];
 

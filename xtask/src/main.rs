@@ -6,6 +6,7 @@ mod ci;
 mod compare;
 mod estimates;
 mod examples;
+mod instructions;
 mod layer;
 mod manifest;
 mod source;
@@ -19,10 +20,11 @@ use std::process::ExitCode;
 
 use crate::args::Args;
 
-const COMMANDS: [Command; 6] = [
+const COMMANDS: [Command; 7] = [
     test::COMMAND,
     examples::COMMAND,
     bench::COMMAND,
+    instructions::COMMAND,
     tidy::COMMAND,
     ci::COMMAND,
     storm::COMMAND,
