@@ -1,6 +1,7 @@
 //! A pool with one worker: the worker's part of a task, and the caller's.
 
 use std::hint::black_box;
+use std::thread;
 
 use procession_pool::{AsyncResult, Pool};
 use procession_sync::Event;
@@ -8,7 +9,7 @@ use procession_sync::Event;
 use crate::{Path, square, stepped};
 
 /// Items of a chunk.
-const CHUNK: usize = 50;
+const CHUNK: usize = 500;
 
 pub(crate) const PATHS: [Path; 5] = [
     Path {
@@ -18,7 +19,7 @@ pub(crate) const PATHS: [Path; 5] = [
     },
     Path {
         name: "worker_item_of_chunk",
-        repetitions: 200,
+        repetitions: 1_000,
         run: worker_item,
     },
     Path {
@@ -90,7 +91,12 @@ fn worker_task(repetitions: u64) {
 fn worker_item(repetitions: u64) {
     in_worker(|pool| {
         let one_chunk = pool.chunksize(repetitions as usize);
-        one_chunk.map_async(square, 0..repetitions)
+        // It waits for the values.
+        let map = thread::spawn(move || one_chunk.map(square, 0..repetitions));
+        while pool.stats().queued < repetitions {
+            thread::yield_now();
+        }
+        map
     });
 }
 

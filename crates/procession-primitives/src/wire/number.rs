@@ -33,6 +33,10 @@ pub(super) fn to_groups(number: u64) -> Option<(u64, usize)> {
 /// one number.
 #[inline]
 pub(super) fn from_groups(bytes: &[u8]) -> Option<u64> {
+    // Most are small.
+    if let [byte @ ..0x80] = *bytes {
+        return Some(byte.into());
+    }
     let word = read(bytes)?;
     let others = (1 << (8 * (bytes.len() - 1))) - 1;
     if word & MORE != MORE & others {
@@ -48,7 +52,7 @@ pub(super) fn from_groups(bytes: &[u8]) -> Option<u64> {
 #[inline]
 fn read(bytes: &[u8]) -> Option<u64> {
     match *bytes {
-        [a] => Some(u64::from(a)),
+        [a] => Some(a.into()),
         [a, b] => Some(u64::from(u16::from_le_bytes([a, b]))),
         [a, b, c] => Some(u64::from(u32::from_le_bytes([a, b, c, 0]))),
         // The first and the last four, which may have some in common.

@@ -5,6 +5,7 @@
 
 use postcard::Result;
 use postcard::de_flavors::Slice;
+use postcard::ser_flavors::Flavor as _;
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
 
@@ -29,6 +30,10 @@ struct Whole<'a, 's, S: Sink>(&'a mut Postcard<'s, S>);
 impl<S: Sink> Whole<'_, '_, S> {
     #[inline]
     fn number(self, number: u64) -> Result<()> {
+        // Most are small.
+        if number < 0x80 {
+            return self.0.output.try_push(number as u8);
+        }
         match to_groups(number) {
             Some((word, len)) => self.0.output.try_word(word, len),
             None => self.large(number),
