@@ -128,6 +128,8 @@ pub(crate) struct Cell {
     pub(crate) stop: AtomicU32,
     /// The ring that it is offered in.
     pub(crate) ring: AtomicU32,
+    /// Whether the output may have runs of numbers: see `entry.rs`.
+    pub(crate) runs: AtomicU32,
 }
 
 /// Distance from one cell to the next.

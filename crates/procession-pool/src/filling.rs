@@ -17,10 +17,11 @@ use procession_primitives::{
 use serde::Serialize;
 
 use crate::cell::{Cell, SMALL};
+use crate::entry::{Entries, Entry, Page, Pen, Value};
 use crate::inner::Inner;
 use crate::options::Options;
 use crate::raw::Items;
-use crate::record::{self, HEADER, Records, Tag};
+use crate::record::{self, HEADER, Tag};
 use crate::run::Code;
 
 /// What all tasks of a call have in common.
@@ -123,7 +124,14 @@ impl Prepared {
         let cell = pool.shared.cell(index)?;
         // SAFETY: `DONE`, so the program's; read before the cell is recycled.
         let input = unsafe { pool.shared.input(index, cell) }?;
-        let (tag, encoded) = Records(input).nth(item as usize)?;
+        let mut number = Vec::new();
+        let (tag, encoded) = match Entries::new(input).nth(item as usize)? {
+            Entry::Record(tag, encoded) => (tag, encoded),
+            Entry::Number(bare) => {
+                bare.put(&mut number).ok()?;
+                (Tag::Value, number.as_slice())
+            }
+        };
         let header = record::header(tag, encoded.len());
         let input = match BlockId::from_word(cell.input.load(Ordering::Relaxed)) {
             None => Input::Items(Items::from_bytes(&[&header, encoded].concat()).ok()?),
@@ -158,6 +166,7 @@ pub(crate) struct Filling<'a> {
     len: usize,
     items: u32,
     block: Option<Writer>,
+    pen: Pen,
 }
 
 impl<'a> Filling<'a> {
@@ -174,7 +183,14 @@ impl<'a> Filling<'a> {
             len: 0,
             items: 0,
             block: None,
+            pen: Pen::default(),
         })
+    }
+
+    /// For a task whose outcomes are read as entries: see `entry.rs`.
+    pub(crate) fn with_runs(mut self) -> Filling<'a> {
+        self.pen.runs = true;
+        self
     }
 
     pub(crate) fn items(&self) -> u32 {
@@ -191,20 +207,16 @@ impl<'a> Filling<'a> {
     #[inline]
     pub(crate) fn add<E: From<OutOfMemory>>(
         &mut self,
-        encode: impl FnOnce(&mut Self) -> Result<(), E>,
+        encode: impl FnOnce(&mut Value<'_, Self>) -> Result<(), E>,
     ) -> Result<(), E> {
         let start = self.len();
-        self.put_word(0, HEADER)?;
-        let encoded = encode(self);
+        let encoded = encode(&mut Value(self));
         match encoded {
             Ok(()) => {
-                let header = record::header(Tag::Value, self.len() - start - HEADER);
-                if let Some(place) = place_for_word(self.bytes_mut(), start) {
-                    *place = header;
-                }
+                self.end(Tag::Value);
                 self.items += 1;
             }
-            Err(_) => self.cut(start),
+            Err(_) => self.undo(start),
         }
         encoded
     }
@@ -226,14 +238,6 @@ impl<'a> Filling<'a> {
         };
         let boarded = passengers.board(id);
         boarded.map_err(|error| EncodeError::Failed(error.to_string()))
-    }
-
-    /// Drops what was written from `start` on: an item that was not finished.
-    pub(crate) fn cut(&mut self, start: usize) {
-        match &mut self.block {
-            Some(block) => block.truncate(start),
-            None => self.len = start,
-        }
     }
 
     #[inline]
@@ -270,6 +274,7 @@ impl<'a> Filling<'a> {
         let cell = self.cell;
         terms.write(cell);
         cell.items.store(self.items, Ordering::Relaxed);
+        cell.runs.store(self.pen.runs.into(), Ordering::Relaxed);
         cell.first.store(first, Ordering::Relaxed);
         cell.attempt.store(attempt, Ordering::Relaxed);
         let len = self.len();
@@ -301,6 +306,32 @@ impl<'a> Filling<'a> {
             self.block = Some(block);
         }
         self.block.as_mut().ok_or(OutOfMemory::new(more))
+    }
+}
+
+impl Page for Filling<'_> {
+    #[inline]
+    fn pen(&mut self) -> &mut Pen {
+        &mut self.pen
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        Filling::len(self)
+    }
+
+    #[inline]
+    fn write_over(&mut self, at: usize, header: [u8; HEADER]) {
+        if let Some(place) = place_for_word(self.bytes_mut(), at) {
+            *place = header;
+        }
+    }
+
+    fn cut(&mut self, len: usize) {
+        match &mut self.block {
+            Some(block) => block.truncate(len),
+            None => self.len = len,
+        }
     }
 }
 

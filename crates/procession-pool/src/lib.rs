@@ -83,6 +83,7 @@ mod collect;
 mod context;
 mod cost;
 mod crew;
+mod entry;
 mod error;
 mod event;
 mod filling;

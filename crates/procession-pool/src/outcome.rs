@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use procession_primitives::{Death, DecodeError, Panic, catch, decode, decode_unguarded};
+use procession_primitives::{
+    Death, DecodeError, Panic, catch, decode, decode_number, decode_unguarded,
+};
 use serde::de::DeserializeOwned;
 
 use crate::TaskError;
 use crate::call::Collected;
-use crate::record::{Records, Tag};
+use crate::entry::{Entries, Entry};
+use crate::record::Tag;
 
 /// Decodes the outcomes of a finished task: one per item, whatever the output holds.
 #[inline]
@@ -15,7 +18,7 @@ pub(crate) fn outcomes<R: DeserializeOwned>(
     collected: &Collected,
     receive: &mut impl FnMut(u64, Result<R, TaskError>),
 ) {
-    let mut records = Records(collected.output);
+    let mut entries = Entries::new(collected.output);
     let mut item = collected.first;
     let end = item + u64::from(collected.items);
     loop {
@@ -24,11 +27,13 @@ pub(crate) fn outcomes<R: DeserializeOwned>(
             while item < end {
                 let at = item;
                 item += 1;
-                let bytes = outcome(records.next());
-                receive(
-                    at,
-                    bytes.and_then(|bytes| decode_unguarded(bytes).map_err(undecoded)),
-                );
+                let value = match entries.next() {
+                    Some(Entry::Number(number)) => decode_number(number).map_err(undecoded),
+                    Some(Entry::Record(tag, bytes)) => outcome(Some((tag, bytes)))
+                        .and_then(|bytes| decode_unguarded(bytes).map_err(undecoded)),
+                    None => Err(TaskError::Protocol),
+                };
+                receive(at, value);
             }
         });
         match ended {

@@ -12,6 +12,7 @@ use procession_primitives::{
 };
 
 use crate::cell::Cell;
+use crate::entry::{Page, Pen, kind_of_run, open_run};
 use crate::record::HEADER;
 use crate::shared::Shared;
 
@@ -25,6 +26,7 @@ pub(crate) struct Output {
     cell: &'static Cell,
     bytes: &'static mut [u8],
     pub(crate) len: usize,
+    pen: Pen,
 }
 
 impl Output {
@@ -38,20 +40,29 @@ impl Output {
             // SAFETY: as above; the block is the program's, which leaves it to the claimer.
             Some(block) => unsafe { shared.arena().lend_block(block, shared.owner()) }?,
         };
-        Some(Output {
+        let mut output = Output {
             shared,
             index,
             cell,
             bytes,
             len,
-        })
+            pen: Pen::default(),
+        };
+        output.pen.runs = cell.runs.load(Ordering::Relaxed) != 0;
+        if len > 0 {
+            output.close_left_run();
+        }
+        Some(output)
     }
 
-    /// Writes the header of the record at `at`, for which there is room.
-    #[inline]
-    pub(crate) fn write_header(&mut self, at: usize, header: [u8; HEADER]) {
-        if let Some(place) = place_for_word(self.bytes, at) {
-            *place = header;
+    /// Closes the run in the midst of which a worker has died.
+    #[cold]
+    fn close_left_run(&mut self) {
+        let written = self.bytes.get(..self.len).unwrap_or_default();
+        if let Some(at) = open_run(written)
+            && let Some(kind) = kind_of_run(written, at)
+        {
+            self.close_run_at(at, kind);
         }
     }
 
@@ -115,6 +126,29 @@ pub(crate) fn move_output(
     // SAFETY: the block is the task's output now, and the task is the caller's by its state.
     let bytes = unsafe { shared.arena().lend_block(id, owner) };
     bytes.ok_or(OutOfMemory::new(written.len()))
+}
+
+impl Page for Output {
+    #[inline]
+    fn pen(&mut self) -> &mut Pen {
+        &mut self.pen
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    fn write_over(&mut self, at: usize, header: [u8; HEADER]) {
+        if let Some(place) = place_for_word(self.bytes, at) {
+            *place = header;
+        }
+    }
+
+    fn cut(&mut self, len: usize) {
+        self.len = len;
+    }
 }
 
 impl Sink for Output {

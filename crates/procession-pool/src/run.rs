@@ -13,7 +13,8 @@
 use std::any::Any;
 
 use procession_primitives::{
-    CodeAddress, DecodeError, Phase, boarding, catch, decode_unguarded, fn_from_address,
+    CodeAddress, DecodeError, Phase, boarding, catch, decode_number, decode_unguarded,
+    fn_from_address,
 };
 use procession_sync::{Part, Plain};
 use serde::Serialize;
@@ -21,6 +22,7 @@ use serde::de::DeserializeOwned;
 
 use crate::TaskError;
 use crate::args::Args;
+use crate::entry::Entry;
 use crate::raw::{self, Encoded};
 use crate::record::Tag;
 use crate::task::Task;
@@ -307,8 +309,12 @@ fn run_each<A: DeserializeOwned, R: Serialize>(
         loop {
             // One guard for many items: a panic leaves the loop, is recorded, and the loop goes on.
             let ended = catch(|| {
-                while let Some(bytes) = task.begin() {
-                    let item = match decode_unguarded::<A>(bytes) {
+                while let Some(entry) = task.begin() {
+                    let item = match entry {
+                        Entry::Record(_, bytes) => decode_unguarded::<A>(bytes),
+                        Entry::Number(number) => decode_number(number),
+                    };
+                    let item = match item {
                         Ok(item) => item,
                         Err(error) => {
                             task.fail(Tag::ItemDecode, &error);

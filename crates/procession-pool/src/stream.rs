@@ -14,6 +14,7 @@ use crate::TaskError;
 use crate::call::{Call, Collected};
 use crate::chunk::Chunks;
 use crate::collect::Receive;
+use crate::entry::Page;
 use crate::filling::{Filling, Prepared, Terms};
 use crate::inner::Inner;
 use crate::map::Job;
@@ -265,9 +266,10 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
                 self.again.push_front(again);
                 break;
             };
-            let Some(mut filling) = Filling::new(&self.pool, index, 0) else {
+            let Some(filling) = Filling::new(&self.pool, index, 0) else {
                 break;
             };
+            let mut filling = filling.with_runs();
             let len = again.prepared.len() as u64;
             if let Err(error) = filling.take(again.prepared) {
                 drop(filling);
@@ -290,9 +292,10 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
 
     /// Fills cell `index` with the next chunk and submits it.
     fn fill<R: DeserializeOwned>(&mut self, index: u32, receive: &mut impl Receive<R>) {
-        let Some(mut filling) = Filling::new(&self.pool, index, self.expected) else {
+        let Some(filling) = Filling::new(&self.pool, index, self.expected) else {
             return;
         };
+        let mut filling = filling.with_runs();
         let first = self.next;
         let size = self.chunks.next_size(self.items.size_hint().0);
         let size = u64::from(size).min(self.allowance) as u32;
@@ -323,7 +326,7 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
         let panicked = match filled {
             Ok(()) => None,
             Err(payload) if doing == Doing::Encoding => {
-                filling.cut(start);
+                filling.undo(start);
                 refused = Some(EncodeError::Panicked(Box::new(Panic::from_payload(
                     &*payload,
                 ))));

@@ -8,20 +8,21 @@
 use std::sync::atomic::Ordering;
 
 use procession_primitives::{
-    Death, DecodeError, EncodeError, Panic, Phase, Sink, encode_unguarded, own_memory, take_boarded,
+    Death, DecodeError, EncodeError, Panic, Phase, encode_unguarded, own_memory, take_boarded,
 };
 use serde::Serialize;
 
 use crate::cell::Cell;
+use crate::entry::{Entries, Entry, Page, Value};
 use crate::output::Output;
-use crate::record::{self, HEADER, Records, Tag};
+use crate::record::Tag;
 use crate::shared::{Shared, WorkerLine};
 
 /// A claimed task.
 pub(crate) struct Task<'a> {
     shared: Shared,
     cell: &'static Cell,
-    inputs: Records<'a>,
+    inputs: Entries<'a>,
     item: u32,
     output: Output,
     /// Where the record of the item in progress starts; `None` between two items.
@@ -52,8 +53,8 @@ impl Task<'_> {
         // SAFETY: claimed by this worker.
         let input = unsafe { shared.input(index, cell) }?;
         // SAFETY: as above.
-        let done = Records(unsafe { shared.output(index, cell) }?).count();
-        let mut inputs = Records(input);
+        let done = Entries::new(unsafe { shared.output(index, cell) }?).count();
+        let mut inputs = Entries::new(input);
         for _ in 0..done {
             inputs.next()?;
         }
@@ -137,13 +138,13 @@ impl Task<'_> {
         self.left == 0
     }
 
-    /// The next item's bytes.
+    /// The next item.
     #[inline]
-    pub(crate) fn begin(&mut self) -> Option<&'static [u8]> {
+    pub(crate) fn begin(&mut self) -> Option<Entry<'static>> {
         if self.left == 0 || self.memory.is_some_and(|most| self.is_full(most)) {
             return None;
         }
-        let (_, mut bytes) = self.inputs.next()?;
+        let mut item = self.inputs.next()?;
         self.cell.set_at(self.item, Phase::Decoding);
         self.record = Some(self.output.len);
         while let Some(line) = self.guard
@@ -152,12 +153,17 @@ impl Task<'_> {
             self.guard = None;
             self.fail(Tag::Cancelled, &());
             self.guard = Some(line);
-            bytes = self.inputs.next()?.1;
+            item = self.inputs.next()?;
             self.cell.set_at(self.item, Phase::Decoding);
             self.record = Some(self.output.len);
         }
-        // SAFETY: the input lives as long as the claim, and no reference leaves `run.rs`.
-        Some(unsafe { std::slice::from_raw_parts(bytes.as_ptr(), bytes.len()) })
+        Some(match item {
+            Entry::Number(number) => Entry::Number(number),
+            // SAFETY: the input lives as long as the claim, and no reference leaves `run.rs`.
+            Entry::Record(tag, bytes) => Entry::Record(tag, unsafe {
+                std::slice::from_raw_parts(bytes.as_ptr(), bytes.len())
+            }),
+        })
     }
 
     #[inline]
@@ -167,18 +173,29 @@ impl Task<'_> {
 
     #[inline]
     pub(crate) fn finish<R: Serialize>(&mut self, value: &R) {
-        let start = self.output.len;
-        let written = match self.output.put_word(0, HEADER) {
-            Ok(()) => encode_unguarded(value, &mut self.output).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        let written = match take_boarded() {
-            None => written,
-            Some(passengers) => written.and_then(|()| self.output.carry(&passengers)),
-        };
-        match written {
-            Ok(()) => self.commit(start, Tag::Value),
-            Err(text) => self.fail(Tag::ValueEncode, &text),
+        match encode_unguarded(value, &mut Value(&mut self.output)) {
+            // What is no number may hold on to something.
+            Ok(()) if self.output.end(Tag::Value) => match self.take_along() {
+                Ok(()) => self.commit(),
+                Err(text) => self.fail(Tag::ValueEncode, &text),
+            },
+            Ok(()) => self.commit(),
+            Err(error) => self.not_encoded(&error),
+        }
+    }
+
+    #[cold]
+    fn not_encoded(&mut self, error: &EncodeError) {
+        drop(take_boarded());
+        self.fail(Tag::ValueEncode, &error.to_string());
+    }
+
+    /// Has the output keep the objects whose handles are in the value in progress.
+    #[inline]
+    fn take_along(&mut self) -> Result<(), String> {
+        match take_boarded() {
+            None => Ok(()),
+            Some(passengers) => self.output.carry(&passengers),
         }
     }
 
@@ -195,10 +212,11 @@ impl Task<'_> {
         let Some(start) = self.record else {
             return Ok(());
         };
-        self.output.len = start;
-        self.output.put_word(0, HEADER)?;
+        self.output.undo(start);
+        self.output.begin_record()?;
         encode_unguarded(why, &mut self.output)?;
-        self.commit(start, tag);
+        self.output.end(tag);
+        self.commit();
         Ok(())
     }
 
@@ -220,12 +238,10 @@ impl Task<'_> {
     }
 
     #[inline]
-    fn commit(&mut self, start: usize, tag: Tag) {
+    fn commit(&mut self) {
         if let Some(line) = self.guard {
             line.unguard();
         }
-        let len = self.output.len - start - HEADER;
-        self.output.write_header(start, record::header(tag, len));
         // Release: with the length comes the record. This is the item's commit.
         self.cell
             .output_len

@@ -105,7 +105,8 @@ pub use process::{
 pub use status::ExitStatus;
 pub use waiting::{ObjectWait, WaitNote};
 pub use wire::{
-    DecodeError, EncodeError, SendFd, Sink, decode, decode_unguarded, encode, encode_unguarded,
+    DecodeError, EncodeError, Number, NumberKind, SendFd, Sink, decode, decode_number,
+    decode_unguarded, encode, encode_unguarded,
 };
 
 /// Any error of any layer, for programs that only report it.

@@ -1,7 +1,11 @@
 //! What crosses a process border: any serde type, as postcard bytes, and descriptors beside them.
 
+mod bare;
 mod number;
+mod parts;
 mod whole;
+
+pub use number::{Number, NumberKind};
 
 use std::cell::RefCell;
 use std::fmt;
@@ -101,6 +105,27 @@ pub trait Sink {
     fn put_word(&mut self, word: u64, len: usize) -> Result<(), OutOfMemory> {
         self.put(&word.to_le_bytes()[..len])
     }
+
+    /// Says that the bytes of a value follow. Called once for each value that is not a number.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Self::put).
+    #[inline]
+    fn begin(&mut self) -> Result<(), OutOfMemory> {
+        Ok(())
+    }
+
+    /// Appends a value that is nothing but `number`: its bytes, unless the sink keeps numbers in
+    /// another way.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Self::put).
+    #[inline]
+    fn put_number(&mut self, number: Number) -> Result<(), OutOfMemory> {
+        number.put(self)
+    }
 }
 
 impl Sink for Writer {
@@ -149,16 +174,6 @@ impl<S> Target<'_, S> {
     fn refuse(&mut self, error: OutOfMemory) -> postcard::Error {
         *self.full = Some(error);
         postcard::Error::SerializeBufferFull
-    }
-}
-
-impl<S: Sink> Target<'_, S> {
-    #[inline]
-    fn try_word(&mut self, word: u64, len: usize) -> postcard::Result<()> {
-        match self.sink.put_word(word, len) {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.refuse(error)),
-        }
     }
 }
 
@@ -255,11 +270,37 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
 /// If the `Deserialize` of `T` does.
 #[inline]
 pub fn decode_unguarded<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    match whole::from_bytes(bytes) {
+    match parts::from_bytes(bytes) {
         Ok((value, 0)) => Ok(value),
         Ok((_, rest)) => Err(too_many(rest)),
         Err(error) => Err(failed(&error)),
     }
+}
+
+/// The value that a sink was given as `number`, without minding panics: for a caller that does.
+///
+/// # Errors
+///
+/// As [`decode`].
+///
+/// # Panics
+///
+/// If the `Deserialize` of `T` does.
+#[inline]
+pub fn decode_number<T: DeserializeOwned>(number: Number) -> Result<T, DecodeError> {
+    match bare::from_number(number) {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(error)) => Err(failed(&error)),
+        None => decode_encoded(number),
+    }
+}
+
+#[cold]
+fn decode_encoded<T: DeserializeOwned>(number: Number) -> Result<T, DecodeError> {
+    let mut bytes = Vec::new();
+    let put = number.put(&mut bytes);
+    put.map_err(|error| DecodeError::Failed(error.to_string()))?;
+    decode_unguarded(&bytes)
 }
 
 #[cold]

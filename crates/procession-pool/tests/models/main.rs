@@ -38,6 +38,8 @@ mod call;
 mod cell;
 #[path = "../../src/crew.rs"]
 mod crew;
+#[path = "../../src/entry.rs"]
+mod entry;
 #[path = "../../src/error.rs"]
 mod errors;
 #[path = "../../src/event.rs"]
@@ -133,8 +135,9 @@ use clock::{monotonic_micros, monotonic_nanos};
 use family::{Family, wake};
 use memory::{Arena, Block};
 use primitives::{
-    BlockId, CodeError, DecodeError, EncodeError, FamilyError, MemberId, MemoryUsage, News,
-    OutOfMemory, Panic, Passengers, Phase, Shared, Sink, StartError, copy_short, decode,
-    decode_unguarded, encode_unguarded, own_memory, place_for_word, take_boarded,
+    BlockId, CodeError, DecodeError, EncodeError, FamilyError, MemberId, MemoryUsage, News, Number,
+    NumberKind, OutOfMemory, Panic, Passengers, Phase, Shared, Sink, StartError, copy_short,
+    decode, decode_number, decode_unguarded, encode_unguarded, own_memory, place_for_word,
+    take_boarded,
 };
 use process::{Death, Process, catch};

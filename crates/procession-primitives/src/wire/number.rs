@@ -1,10 +1,112 @@
-//! Numbers that are a whole message: encoded and decoded at once instead of byte by byte.
+//! Numbers that are a whole value: encoded and decoded at once instead of byte by byte, or kept as they
+//! are by who can.
 //!
 //! The bytes are postcard's: groups of seven bits, the lowest first, each in a byte whose highest
 //! bit says whether another one follows. Signed numbers are first made unsigned by zigzag.
 
 #[cfg(test)]
 mod tests;
+
+use super::Sink;
+use crate::arena::OutOfMemory;
+
+/// A value that is encoded as a single number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Number {
+    kind: NumberKind,
+    bits: u64,
+}
+
+/// How a number is encoded where it is not kept as it is.
+// As wide as the bits beside it: a byte that is written and then read as a part of a word makes the
+// processor wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum NumberKind {
+    /// As one byte: `u8`, `i8`, `bool`.
+    Byte,
+    /// In groups of bits: unsigned integers.
+    Unsigned,
+    /// The same after zigzag, which the bits have gone through: signed integers.
+    Signed,
+    /// As four bytes: `f32`.
+    Single,
+    /// As eight bytes: `f64`.
+    Double,
+}
+
+impl NumberKind {
+    /// The kind that is this when it is cast to an integer.
+    #[must_use]
+    #[inline]
+    pub fn from_byte(byte: u8) -> Option<NumberKind> {
+        Some(match byte {
+            0 => Self::Byte,
+            1 => Self::Unsigned,
+            2 => Self::Signed,
+            3 => Self::Single,
+            4 => Self::Double,
+            _ => return None,
+        })
+    }
+}
+
+impl Number {
+    /// A number as [`kind`](Self::kind) and [`bits`](Self::bits) gave it.
+    #[must_use]
+    #[inline]
+    pub fn new(kind: NumberKind, bits: u64) -> Number {
+        Number { kind, bits }
+    }
+
+    /// How it is encoded.
+    #[must_use]
+    #[inline]
+    pub fn kind(self) -> NumberKind {
+        self.kind
+    }
+
+    /// What is encoded.
+    #[must_use]
+    #[inline]
+    pub fn bits(self) -> u64 {
+        self.bits
+    }
+
+    /// Appends the encoded number to `sink`.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`]: there is no room for it.
+    #[inline]
+    pub fn put<S: Sink + ?Sized>(self, sink: &mut S) -> Result<(), OutOfMemory> {
+        match self.kind {
+            NumberKind::Byte => sink.put_byte(self.bits as u8),
+            NumberKind::Single => sink.put_word(self.bits, size_of::<u32>()),
+            NumberKind::Double => sink.put_word(self.bits, size_of::<u64>()),
+            // Most are small.
+            _ if self.bits < 0x80 => sink.put_byte(self.bits as u8),
+            _ => match to_groups(self.bits) {
+                Some((word, len)) => sink.put_word(word, len),
+                None => put_large(self.bits, sink),
+            },
+        }
+    }
+}
+
+/// A number of nine groups or ten.
+#[cold]
+fn put_large<S: Sink + ?Sized>(bits: u64, sink: &mut S) -> Result<(), OutOfMemory> {
+    // Eight groups that others follow.
+    let (word, _) = to_groups(bits & (EIGHT_GROUPS - 1) | EIGHT_GROUPS >> 1).unwrap_or_default();
+    let eighth = (bits >> 49 & 0x7F) << 56;
+    let word = word & (u64::MAX >> 8) | eighth | MORE;
+    sink.put_word(word, size_of::<u64>())?;
+    match bits >> 56 {
+        ninth @ ..0x80 => sink.put_byte(ninth as u8),
+        ninth => sink.put(&[ninth as u8 | 0x80, (ninth >> 7) as u8]),
+    }
+}
 
 /// The highest bit of each byte: another group follows.
 const MORE: u64 = 0x8080_8080_8080_8080;

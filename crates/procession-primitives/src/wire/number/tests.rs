@@ -1,6 +1,7 @@
 //! The bytes are postcard's, for all lengths.
 
-use super::{from_groups, to_groups, unzigzag, zigzag};
+use super::{Number, NumberKind, from_groups, to_groups, unzigzag, zigzag};
+use crate::wire::{DecodeError, Sink, decode_number, decode_unguarded, encode_unguarded};
 
 /// Numbers around each power of two, and some in between.
 fn numbers() -> impl Iterator<Item = u64> {
@@ -65,4 +66,99 @@ fn signs_survive() {
             postcard::to_stdvec(&zigzag(number))
         );
     }
+}
+
+#[test]
+fn numbers_are_encoded_as_postcard_does() {
+    for number in numbers() {
+        let mut bytes = Vec::new();
+        Number::new(NumberKind::Unsigned, number)
+            .put(&mut bytes)
+            .unwrap();
+        assert_eq!(bytes, postcard::to_stdvec(&number).unwrap(), "{number}");
+    }
+}
+
+/// Keeps the last number as it is.
+#[derive(Default)]
+struct Keeper(Option<Number>, Vec<u8>);
+
+impl Sink for Keeper {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), crate::OutOfMemory> {
+        self.1.put(bytes)
+    }
+
+    fn put_number(&mut self, number: Number) -> Result<(), crate::OutOfMemory> {
+        self.0 = Some(number);
+        Ok(())
+    }
+}
+
+/// What is kept of `value`, which is decoded in whatever way.
+fn kept<T>(value: T) -> Number
+where
+    T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug,
+{
+    let mut keeper = Keeper::default();
+    encode_unguarded(&value, &mut keeper).unwrap();
+    let number = keeper.0.expect("a number");
+    let mut bytes = Vec::new();
+    number.put(&mut bytes).unwrap();
+    assert_eq!(bytes, postcard::to_stdvec(&value).unwrap());
+    assert_eq!(decode_unguarded::<T>(&bytes).as_ref(), Ok(&value));
+    assert_eq!(decode_number::<T>(number).as_ref(), Ok(&value));
+    number
+}
+
+#[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Metres(f64);
+
+#[test]
+fn values_of_all_kinds_are_kept() {
+    for number in numbers() {
+        kept(number);
+        kept(number as i64);
+        kept(number as u32);
+        kept(number as i32);
+        kept(number as u16);
+        kept(number as i16);
+        kept(number as u8);
+        kept(number as i8);
+        kept(number as f32);
+        kept(number as f64 / 3.0);
+        kept(Metres(number as f64));
+        kept(number % 2 == 0);
+    }
+}
+
+#[test]
+fn what_is_no_number_is_not_kept() {
+    let mut keeper = Keeper::default();
+    encode_unguarded(&(1_u8, 2_u8), &mut keeper).unwrap();
+    encode_unguarded("text", &mut keeper).unwrap();
+    encode_unguarded(&Some(3_u8), &mut keeper).unwrap();
+    encode_unguarded(&'c', &mut keeper).unwrap();
+    assert_eq!(keeper.0, None);
+    assert_eq!(keeper.1, [1, 2, 4, b't', b'e', b'x', b't', 1, 3, 1, b'c']);
+}
+
+#[test]
+fn another_type_reads_the_bytes() {
+    let large = kept(300_u64);
+    assert_eq!(decode_number::<u16>(large), Ok(300));
+    assert!(matches!(
+        decode_number::<u8>(large),
+        Err(DecodeError::Failed(_))
+    ));
+    assert!(matches!(
+        decode_number::<f64>(large),
+        Err(DecodeError::Failed(_))
+    ));
+    assert_eq!(decode_number::<i64>(large), Ok(150), "zigzag");
+    assert_eq!(decode_number::<Option<u8>>(kept(0_u8)), Ok(None));
+    assert_eq!(decode_number::<u32>(kept(7_u8)), Ok(7));
+    assert!(matches!(
+        decode_number::<bool>(kept(2_u8)),
+        Err(DecodeError::Failed(_))
+    ));
 }
