@@ -4,7 +4,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::core::{Bytes, Core, Message, Nothing, Patience, Refused, State, next_frame};
+use super::bytes::Bytes;
+use super::core::{Core, Message, Nothing, Patience, Refused, State, next_frame};
 use super::memory::Memory;
 use super::ring::Frame;
 use crate::primitive::{Instant, Object, Ordering};
