@@ -108,16 +108,10 @@ pub(crate) fn encode_behind<T: Serialize>(
     if encoded.is_ok() && !passengers.is_empty() {
         encoded = sink.carry(&passengers);
     }
-    match (encoded, sink.large) {
-        (Ok(()), None) => {}
-        (Ok(()), Some(large)) => {
-            frames.truncate(start);
-            return Err(apart(large, !passengers.is_empty()));
-        }
-        (Err(error), _) => {
-            frames.truncate(start);
-            return Err(Box::new(Apart::Failed(error)));
-        }
+    if encoded.is_err() || sink.large.is_some() {
+        let large = sink.large;
+        frames.truncate(start);
+        return Err(apart(encoded, large, !passengers.is_empty()));
     }
     let len = frames.len() - start - 8;
     frames.set_word(start, Frame::Inline(len).to_word());
@@ -126,13 +120,17 @@ pub(crate) fn encode_behind<T: Serialize>(
 }
 
 #[cold]
-fn apart(large: Writer, carrier: bool) -> Box<Apart> {
-    let (block, len) = large.finish();
-    Box::new(Apart::Large(Large {
-        block,
-        len,
-        carrier,
-    }))
+fn apart(encoded: Result<(), EncodeError>, large: Option<Writer>, carrier: bool) -> Box<Apart> {
+    let large = encoded.map(|()| large.map(Writer::finish));
+    Box::new(match large {
+        Ok(Some((block, len))) => Apart::Large(Large {
+            block,
+            len,
+            carrier,
+        }),
+        Ok(None) => Apart::Failed(EncodeError::Failed("nothing to put".to_owned())),
+        Err(error) => Apart::Failed(error),
+    })
 }
 
 /// Decodes all values of what was taken. A panic of their `Deserialize` is the caller's.
