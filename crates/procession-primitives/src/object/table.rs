@@ -462,18 +462,6 @@ impl<'a> Table<'a> {
         self.count_freed(place);
     }
 
-    /// Object and keepers, as text.
-    pub(super) fn text_of(&self, slot: &'static Slot) -> String {
-        let words = self.keepers(slot).map(|word| word.load(Ordering::Relaxed));
-        let keepers: Vec<_> = words
-            .filter_map(Keeper::from_word)
-            .map(|keeper| (keeper, keeper.is_alive(self.arena, None)))
-            .collect();
-        let number = slot.id.load(Ordering::Relaxed);
-        let kind = slot.kind.load(Ordering::Relaxed);
-        format!("object {number} of kind {kind}, kept by {keepers:?}")
-    }
-
     fn count_crash(&self, slot: &Slot, keeper: Keeper) {
         if slot.flags.load(Ordering::Relaxed) & COUNTS_CRASHES == 0 {
             return;
