@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 use std::sync::Condvar;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ pub(crate) fn uncontended(contest: &mut Contest) {
         let mutex = Mutex::new(0_u64).expect("a mutex");
         let robust = RobustMutex::new().map();
         let inner = std::sync::Mutex::new(0_u64);
-        let word = AtomicU64::new(0);
+        let (word, other) = (AtomicU64::new(0), AtomicU64::new(0));
         vec![
             alone("procession_lock", move || {
                 let _held = black_box(&lock).acquire().expect("nobody died");
@@ -50,6 +50,14 @@ pub(crate) fn uncontended(contest: &mut Contest) {
                 };
                 assert!(swap(0, 7, Ordering::Acquire).is_ok());
                 assert!(swap(7, 0, Ordering::Release).is_ok());
+            }),
+            // The other way to let go, after which somebody who is about to sleep is seen.
+            alone("cas_store_fence_load", move || {
+                let (word, order) = (black_box(&other), Ordering::Acquire);
+                let taken = word.compare_exchange(0, 7, order, Ordering::Relaxed);
+                word.store(0, Ordering::Release);
+                fence(Ordering::SeqCst);
+                assert!(taken.is_ok() && black_box(word).load(Ordering::Relaxed) == 0);
             }),
             python::contender("python_lock", "lock"),
         ]

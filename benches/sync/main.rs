@@ -7,6 +7,7 @@
 mod bulk;
 mod contest;
 mod crowd;
+mod floor;
 mod lock;
 mod partner;
 mod pipe;

@@ -11,7 +11,7 @@ use procession_sync::{Atomic, Queue, Receiver, Sender};
 
 use crate::contest::{Contender, Contest};
 use crate::partner::{Line, Partner, Pinned, serve};
-use crate::{pipe, python};
+use crate::{floor, pipe, python};
 
 /// Messages that a queue has room for.
 const ROOM: usize = 1024;
@@ -63,6 +63,7 @@ pub(crate) fn single(contest: &mut Contest) {
         vec![
             Contender::new("procession", ours),
             Contender::new("crossbeam_between_threads", between_threads),
+            Contender::new("locks_and_ring_threads", floor::between_threads),
             Contender::new("pipe", pipe),
             python::contender("python_queue", "queue"),
             python::contender("python_simple_queue", "simple_queue"),

@@ -49,7 +49,7 @@ struct State {
     lock: RawLock,
     last_ticket: AtomicU64,
     settled: AtomicU32,
-    /// No cell beyond was ever used.
+    /// No cell beyond is in use.
     end: AtomicU32,
     more: AtomicU64,
     cells: [Cell; INLINE],
@@ -441,14 +441,22 @@ impl Condition {
         if count == 0 {
             return Vec::new();
         }
+        self.shrink(family);
         let waiting = |cell: &&Cell| {
             let word = cell.word.load(Ordering::Relaxed);
             let holder = Holder::from_word(word).filter(|_| word & WAITING != 0);
             holder.is_some_and(|holder| family.is_alive(holder.member()))
         };
-        let mut cells: Vec<_> = self.cells(family).filter(waiting).collect();
-        cells.sort_unstable_by_key(|cell| cell.ticket.load(Ordering::Relaxed));
-        cells.truncate(count);
+        let ticket = |cell: &&Cell| cell.ticket.load(Ordering::Relaxed);
+        let waiting = self.cells(family).filter(waiting);
+        let cells = if count == 1 {
+            waiting.min_by_key(ticket).into_iter().collect()
+        } else {
+            let mut cells: Vec<_> = waiting.collect();
+            cells.sort_unstable_by_key(ticket);
+            cells.truncate(count);
+            cells
+        };
         for cell in &cells {
             let word = cell.word.load(Ordering::Relaxed);
             // Release: whoever is notified sees what was done before.
@@ -460,6 +468,7 @@ impl Condition {
 
     /// A cell for the caller to wait in.
     fn claim(&self, family: &'static Family, me: Holder) -> Result<&'static Cell, OutOfMemory> {
+        self.shrink(family);
         let state = self.state();
         let free = |cell: &&Cell| cell.word.load(Ordering::Relaxed) == 0;
         let cell = match self.cells(family).find(free) {
@@ -495,28 +504,57 @@ impl Condition {
         Ok(())
     }
 
-    fn cells(&self, family: &'static Family) -> impl Iterator<Item = &'static Cell> {
+    /// Leaves out the cells at the end that are free again. Called with the lock.
+    fn shrink(&self, family: &'static Family) {
+        let free = |cell: &&Cell| cell.word.load(Ordering::Relaxed) == 0;
+        let unused = self.cells(family).rev().take_while(free).count() as u32;
+        if unused > 0 {
+            // A cell that is free stays so without the lock.
+            self.state().end.fetch_sub(unused, Ordering::Relaxed);
+        }
+    }
+
+    fn cells(
+        &self,
+        family: &'static Family,
+    ) -> impl DoubleEndedIterator<Item = &'static Cell> + use<> {
         let end = self.state().end.load(Ordering::Relaxed) as usize;
-        (0..end).filter_map(move |index| self.cell(family, index))
+        let (first, more) = (self.first_cell(), self.more_cells(end));
+        (0..end).filter_map(move |index| cell(family, first, more, index))
     }
 
     fn cell(&self, family: &'static Family, index: usize) -> Option<&'static Cell> {
-        let offset = match index.checked_sub(INLINE) {
-            None => {
-                let cells = std::mem::offset_of!(State, cells) + index * size_of::<Cell>();
-                self.object.offset() + cells as u64
-            }
-            Some(index) => {
-                let more = BlockId::from_word(self.state().more.load(Ordering::Relaxed))?;
-                let (offset, len) = self.object.locate(more)?;
-                let at = index * size_of::<Cell>();
-                (at + size_of::<Cell>() <= len).then_some(offset + at as u64)?
-            }
-        };
-        // SAFETY: a cell lies there. It lives as long as the object, and callers keep the
-        // reference no longer than the handle; the arena is never unmapped.
-        unsafe { family.arena().get(offset) }
+        cell(family, self.first_cell(), self.more_cells(index + 1), index)
     }
+
+    fn first_cell(&self) -> u64 {
+        self.object.offset() + std::mem::offset_of!(State, cells) as u64
+    }
+
+    /// Where those of the first `count` cells are that are in the block, and its size.
+    fn more_cells(&self, count: usize) -> Option<(u64, usize)> {
+        let more = (count > INLINE).then(|| self.state().more.load(Ordering::Relaxed));
+        self.object.locate(BlockId::from_word(more?)?)
+    }
+}
+
+fn cell(
+    family: &'static Family,
+    first: u64,
+    more: Option<(u64, usize)>,
+    index: usize,
+) -> Option<&'static Cell> {
+    let (start, index, end) = match index.checked_sub(INLINE) {
+        None => (first, index, INLINE),
+        Some(index) => {
+            let (offset, len) = more?;
+            (offset, index, len / size_of::<Cell>())
+        }
+    };
+    let offset = (index < end).then_some(start + (index * size_of::<Cell>()) as u64)?;
+    // SAFETY: a cell lies there. It lives as long as the object, and callers keep the
+    // reference no longer than the handle; the arena is never unmapped.
+    unsafe { family.arena().get(offset) }
 }
 
 impl fmt::Debug for Condition {

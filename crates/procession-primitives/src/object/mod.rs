@@ -396,6 +396,7 @@ impl Object {
 
     /// A word for all handles of this process, 0 at first.
     #[must_use]
+    #[inline]
     pub fn marks(&self) -> &AtomicU32 {
         &self.0.marks
     }

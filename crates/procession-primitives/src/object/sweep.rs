@@ -8,7 +8,8 @@
 use std::sync::atomic::{Ordering, fence};
 
 use super::ObjectId;
-use super::table::{HEADER, SLOT_BITS, Table, size_of_class, slots_of};
+use super::holder::Keeper;
+use super::table::{HEADER, SLOT_BITS, Slot, Table, size_of_class, slots_of};
 use crate::arena::{Arena, UNIT};
 use crate::family::Family;
 use crate::member::OBJECTS;
@@ -74,6 +75,20 @@ impl Arena {
             // SAFETY: its object is garbage, so nobody refers to it.
             unsafe { self.free_for(block, OBJECTS) };
         }
+    }
+}
+
+impl Table<'_> {
+    /// Object and keepers, as text.
+    fn text_of(&self, slot: &'static Slot) -> String {
+        let words = self.keepers(slot).map(|word| word.load(Ordering::Relaxed));
+        let keepers: Vec<_> = words
+            .filter_map(Keeper::from_word)
+            .map(|keeper| (keeper, keeper.is_alive(self.arena, None)))
+            .collect();
+        let number = slot.id.load(Ordering::Relaxed);
+        let kind = slot.kind.load(Ordering::Relaxed);
+        format!("object {number} of kind {kind}, kept by {keepers:?}")
     }
 }
 

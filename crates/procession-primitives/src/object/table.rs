@@ -45,6 +45,8 @@ const COUNTS_CRASHES: u32 = 8;
 const CRASHES: u32 = 8;
 /// Somebody besides its maker kept it.
 const WAS_SHARED: u32 = 4;
+/// Some of its blocks had, or have, other objects on board.
+const HAS_CARRIERS: u32 = 16;
 
 /// The table's own words.
 #[repr(C)]
@@ -92,8 +94,11 @@ pub(super) struct Slot {
 impl Slot {
     /// Makes `block` a part of the object. Only a holder of the object calls this.
     pub(super) fn adopt(&self, arena: &Arena, block: Block) -> BlockId {
-        self.flags.fetch_or(HAS_BLOCKS, Ordering::Relaxed);
         let id = block.into_id();
+        let carries = arena.tag(id.unit()).load(Ordering::Relaxed) == CARRIER;
+        let carriers = if carries { HAS_CARRIERS } else { 0 };
+        self.flags
+            .fetch_or(HAS_BLOCKS | carriers, Ordering::Relaxed);
         let number = self.id.load(Ordering::Relaxed);
         // Release: a block of the objects always has its object's tag.
         arena.tag(id.unit()).store(number, Ordering::Release);
@@ -443,27 +448,18 @@ impl<'a> Table<'a> {
         if kept > 0 {
             return;
         }
-        if slot.flags.load(Ordering::Relaxed) & HAS_BLOCKS != 0 {
+        let flags = slot.flags.load(Ordering::Relaxed);
+        if flags & HAS_BLOCKS != 0 {
             let number = slot.id.load(Ordering::Relaxed);
             self.arena.free_tagged(number);
-            // Other objects may have been on their way in these blocks.
+        }
+        if flags & HAS_CARRIERS != 0 {
+            // Other objects may have been on their way in its blocks.
             self.state().ask_for_sweep();
         }
         // Release: the commit, after the blocks.
         slot.id.store(0, Ordering::Release);
         self.count_freed(place);
-    }
-
-    /// Object and keepers, as text.
-    pub(super) fn text_of(&self, slot: &'static Slot) -> String {
-        let words = self.keepers(slot).map(|word| word.load(Ordering::Relaxed));
-        let keepers: Vec<_> = words
-            .filter_map(Keeper::from_word)
-            .map(|keeper| (keeper, keeper.is_alive(self.arena, None)))
-            .collect();
-        let number = slot.id.load(Ordering::Relaxed);
-        let kind = slot.kind.load(Ordering::Relaxed);
-        format!("object {number} of kind {kind}, kept by {keepers:?}")
     }
 
     fn count_crash(&self, slot: &Slot, keeper: Keeper) {

@@ -7,8 +7,9 @@ use procession_primitives::Object;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::core::{Bytes, Core, Message, Patience, Sleeper};
-use super::encode::{Large, decode_one, encode_behind};
+use super::bytes::Bytes;
+use super::core::{Core, Message, Patience, Sleeper};
+use super::encode::{Apart, Large, decode_one, encode_behind};
 use super::put;
 use super::take::Take;
 use super::values::{HAS_GOT, HAS_PUT, nothing, refusal};
@@ -135,10 +136,10 @@ impl<'a, T: Serialize> Putting<'a, T> {
             Some(encoded) => encoded,
             None => {
                 let mut frames = Bytes::new();
-                match encode_behind(family, &value, &mut frames) {
-                    Ok(None) => Encoded::Frames(frames.to_vec()),
-                    Ok(Some(large)) => Encoded::Large(large),
-                    Err(error) => return Ok(Err(PutError::Encode(value, error))),
+                match encode_behind(family, &value, &mut frames).map_err(|apart| *apart) {
+                    Ok(()) => Encoded::Frames(frames.to_vec()),
+                    Err(Apart::Large(large)) => Encoded::Large(large),
+                    Err(Apart::Failed(error)) => return Ok(Err(PutError::Encode(value, error))),
                 }
             }
         };

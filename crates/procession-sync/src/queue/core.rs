@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use crate::handle::shared_state;
 use crate::primitive::{
-    AtomicU32, AtomicU64, BlockId, Family, HOLD_OFF, Instant, LOOKS, News, Object, ObjectError,
-    Ordering, full_fence, pause, wake,
+    AtomicU32, AtomicU64, BlockId, Family, Instant, News, Object, ObjectError, Ordering,
+    full_fence, wake,
 };
 use crate::queue::encode::Large;
 use crate::queue::memory::Memory;
@@ -44,9 +44,6 @@ pub(crate) struct State {
 }
 
 shared_state!(State);
-
-/// Encoded messages: short ones stay on the stack.
-pub(crate) type Bytes = smallvec::SmallVec<[u8; 256]>;
 
 /// What is to be put.
 pub(crate) enum Message<'a> {
@@ -258,16 +255,12 @@ pub(crate) fn next_frame<'a>(frames: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(payload)
 }
 
-/// Looks whether something has `changed`, for about as long as a sleep and a wake-up take.
-pub(crate) fn look(mut changed: impl FnMut() -> bool) {
-    // Not at once: each look takes the word away from those who are about to change it.
-    for _ in 0..HOLD_OFF {
-        pause();
-    }
-    for _ in 0..LOOKS {
-        if changed() {
-            return;
-        }
-        pause();
+/// How long the payload of the first frame is.
+#[inline]
+pub(crate) fn payload_len(frames: &[u8]) -> usize {
+    let header = frames.first_chunk::<8>().copied().unwrap_or_default();
+    match Frame::from_word(u64::from_ne_bytes(header)) {
+        Frame::Inline(len) => len,
+        Frame::Block { .. } => 0,
     }
 }

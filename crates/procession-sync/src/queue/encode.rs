@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::primitive::Family;
-use crate::queue::core::{Bytes, Taken, next_frame};
+use crate::queue::bytes::Bytes;
+use crate::queue::core::{Taken, next_frame};
 use crate::queue::ring::Frame;
 
 /// Longest payload that is copied through the ring; longer ones go in blocks.
@@ -66,7 +67,7 @@ impl Sink for Spill<'_> {
         if len > LONGEST_INLINE || self.large.is_some() {
             return self.put_more(bytes);
         }
-        self.frames.extend_from_slice(bytes);
+        self.frames.extend(bytes);
         Ok(())
     }
 
@@ -81,17 +82,22 @@ impl Sink for Spill<'_> {
     }
 }
 
-/// Encodes `value` as a frame behind those in `frames`, or, if it is large, apart from them.
-///
-/// On an error `frames` is as it was. A panic of its `Serialize` is the caller's.
+/// Why a value is not behind the other frames.
+pub(crate) enum Apart {
+    Large(Large),
+    Failed(EncodeError),
+}
+
+/// Encodes `value` as a frame behind those in `frames`, or, if it is large, apart from them: then
+/// `frames` is as it was. A panic of its `Serialize` is the caller's.
 #[inline]
 pub(crate) fn encode_behind<T: Serialize>(
     family: &'static Family,
     value: &T,
     frames: &mut Bytes,
-) -> Result<Option<Large>, EncodeError> {
+) -> Result<(), Box<Apart>> {
     let start = frames.len();
-    frames.extend_from_slice(&[0; 8]);
+    frames.push_word(0);
     let mut sink = Spill {
         family,
         frames,
@@ -102,24 +108,29 @@ pub(crate) fn encode_behind<T: Serialize>(
     if encoded.is_ok() && !passengers.is_empty() {
         encoded = sink.carry(&passengers);
     }
-    let large = sink.large;
-    if encoded.is_err() || large.is_some() {
+    if encoded.is_err() || sink.large.is_some() {
+        let large = sink.large;
         frames.truncate(start);
-        encoded?;
-        return Ok(large.map(|large| {
-            let (block, len) = large.finish();
-            Large {
-                block,
-                len,
-                carrier: !passengers.is_empty(),
-            }
-        }));
+        return Err(apart(encoded, large, !passengers.is_empty()));
     }
     let len = frames.len() - start - 8;
-    frames[start..start + 8].copy_from_slice(&Frame::Inline(len).to_word().to_ne_bytes());
-    let filled = start + 8 + len.next_multiple_of(8);
-    frames.extend_from_slice(&[0; 8][..filled - frames.len()]);
-    Ok(None)
+    frames.set_word(start, Frame::Inline(len).to_word());
+    frames.fill_up();
+    Ok(())
+}
+
+#[cold]
+fn apart(encoded: Result<(), EncodeError>, large: Option<Writer>, carrier: bool) -> Box<Apart> {
+    let large = encoded.map(|()| large.map(Writer::finish));
+    Box::new(match large {
+        Ok(Some((block, len))) => Apart::Large(Large {
+            block,
+            len,
+            carrier,
+        }),
+        Ok(None) => Apart::Failed(EncodeError::Failed("nothing to put".to_owned())),
+        Err(error) => Apart::Failed(error),
+    })
 }
 
 /// Decodes all values of what was taken. A panic of their `Deserialize` is the caller's.

@@ -27,6 +27,12 @@ pub(crate) struct End {
 }
 
 impl End {
+    /// Takes the lock if it is free and nobody waits for it.
+    #[inline]
+    pub(crate) fn lock_now(&self, me: Holder) -> bool {
+        self.lock.acquire_now(me)
+    }
+
     /// Takes the lock. How it was come by; `None` when `patience` was over first.
     #[inline]
     pub(crate) fn lock(&self, family: &Family, me: Holder, patience: Patience) -> Option<Taken> {

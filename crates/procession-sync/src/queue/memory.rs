@@ -8,13 +8,16 @@
 
 use std::ptr;
 
-use crate::queue::core::Bytes;
+use crate::queue::bytes::Bytes;
 use crate::queue::ring::{Consumers, Mark, Producers};
 
 // Objects begin in the middle of a pair of cache lines; the first 64 bytes are the constants'.
 const _: () = assert!(size_of::<Producers>() == 128);
 const _: () = assert!(size_of::<Consumers>() == 128);
 const _: () = assert!(size_of::<Mark>() == 128);
+
+/// Up to so many bytes are copied word by word: calling `memcpy` twice would take longer.
+const SHORT: usize = 128;
 
 /// The frames' memory as this process sees it: `mask + 1` words, a power of two.
 #[derive(Debug, Clone, Copy)]
@@ -40,10 +43,12 @@ impl Memory {
         }
     }
 
+    #[inline]
     pub(crate) fn words(&self) -> u64 {
         self.mask + 1
     }
 
+    #[inline]
     fn word(&self, place: u64) -> *mut u64 {
         // SAFETY: masked, so within the ring.
         unsafe { self.at.add((place & self.mask) as usize) }
@@ -69,13 +74,20 @@ impl Memory {
         unsafe { self.word(place).write(word) };
     }
 
-    /// Copies `bytes` to the words from `place` on.
+    /// Copies `bytes`, whole words, to the words from `place` on.
     ///
     /// # Safety
     ///
     /// The words are the caller's to touch, and the ring is larger.
     #[inline]
     pub(crate) unsafe fn write_bytes(&self, place: u64, bytes: &[u8]) {
+        if bytes.len() <= SHORT {
+            for (place, word) in (place..).zip(bytes.as_chunks().0) {
+                // SAFETY: as promised by the caller.
+                unsafe { self.write(place, u64::from_ne_bytes(*word)) };
+            }
+            return;
+        }
         let start = (place & self.mask) as usize;
         let room = (self.words() as usize - start) * 8;
         // SAFETY: within the ring.
@@ -88,25 +100,30 @@ impl Memory {
         unsafe { ptr::copy_nonoverlapping(rest.as_ptr(), self.at.cast::<u8>(), rest.len()) };
     }
 
-    /// Appends `len` bytes of the words from `place` on to `to`.
+    /// Appends `len` bytes, whole words, of the words from `place` on to `to`.
     ///
     /// # Safety
     ///
     /// As [`write_bytes`](Self::write_bytes).
     #[inline]
     pub(crate) unsafe fn read_bytes(&self, place: u64, len: usize, to: &mut Bytes) {
+        if len <= SHORT {
+            for place in place..place + len as u64 / 8 {
+                // SAFETY: as promised by the caller.
+                to.push_word(unsafe { self.read(place) });
+            }
+            return;
+        }
         let start = (place & self.mask) as usize;
         let room = (self.words() as usize - start) * 8;
         // SAFETY: within the ring.
         let from = unsafe { self.at.add(start) }.cast::<u8>();
         let first = len.min(room);
         // SAFETY: `first` bytes lie behind `start`.
-        to.extend_from_slice(unsafe { std::slice::from_raw_parts(from, first) });
+        to.extend(unsafe { std::slice::from_raw_parts(from, first) });
         if first < len {
             // SAFETY: the rest is shorter than the ring.
-            to.extend_from_slice(unsafe {
-                std::slice::from_raw_parts(self.at.cast::<u8>(), len - first)
-            });
+            to.extend(unsafe { std::slice::from_raw_parts(self.at.cast::<u8>(), len - first) });
         }
     }
 }

@@ -8,12 +8,14 @@
 #[cfg(feature = "async")]
 mod attempt;
 mod builder;
+mod bytes;
 mod core;
 mod encode;
 mod end;
 mod error;
 mod joinable;
 mod memory;
+mod pace;
 mod put;
 mod ring;
 mod take;

@@ -5,10 +5,11 @@
 //! Writes behind `tail` where there is room, under the producers' lock.
 #![allow(unsafe_code, reason = "writes frames to shared memory")]
 
-use crate::primitive::{Block, BlockId, Family, Holder, News, Ordering};
-use crate::queue::core::{Core, Message, Patience, Refused, Sleeper, look, next_frame};
+use crate::primitive::{Block, BlockId, Family, HOLD_OFF, Holder, News, Ordering};
+use crate::queue::core::{Core, Message, Patience, Refused, Sleeper, next_frame};
 use crate::queue::encode::Large;
 use crate::queue::end::{give_up, rouse};
+use crate::queue::pace::look;
 use crate::queue::ring::{BLOCK_WORDS, Frame, Position};
 use crate::raw_lock;
 
@@ -29,6 +30,29 @@ pub(crate) enum Put<'a> {
 }
 
 impl Core {
+    /// Puts `frames` if nobody is in the way and there is room: a shorter way to what
+    /// [`try_put`](Self::try_put) does then.
+    #[inline]
+    pub(crate) fn put_at_once(&self, family: &'static Family, frames: &[u8], count: u64) -> bool {
+        let (me, state) = (family.holder(), self.state());
+        let end = &state.producers.end;
+        if !end.lock_now(me) {
+            return false;
+        }
+        let tail = state.tail.get();
+        let message = Message::Frames(frames, count);
+        let possible = state.closed.load(Ordering::Relaxed) == 0
+            && matches!(self.room(tail, &message), Room::Yes);
+        if possible {
+            self.commit_frames(tail, frames, count);
+        }
+        end.unlock(me);
+        if possible {
+            rouse(&state.tail.sleepers);
+        }
+        possible
+    }
+
     /// Puts all of `message`, or nothing.
     ///
     /// `deserted` says whether nobody is left who could take anything.
@@ -119,7 +143,9 @@ impl Core {
             sleeper.looked = true;
             leave();
             let head = state.producers.head_seen.load(Ordering::Relaxed);
-            look(|| state.head.position.load(Ordering::Relaxed) != head);
+            look(HOLD_OFF, || {
+                state.head.position.load(Ordering::Relaxed) != head
+            });
             return Put::Again(message);
         }
         if !end.settle_down(flag, news) {
@@ -205,6 +231,7 @@ impl Core {
     }
 
     /// Whether there is room between `head` and the ring's size for `message`.
+    #[inline]
     fn room_from(&self, head: Position, tail: Position, message: &Message<'_>) -> Room {
         let state = self.state();
         let (used, count) = tail.since(head);
@@ -238,6 +265,7 @@ impl Core {
         }
     }
 
+    #[inline]
     fn room(&self, tail: Position, message: &Message<'_>) -> Room {
         let producers = &self.state().producers;
         let seen = Position::from_word(producers.head_seen.load(Ordering::Relaxed));
@@ -255,14 +283,18 @@ impl Core {
     #[inline]
     fn commit(&self, tail: Position, message: Message<'_>) {
         match message {
-            Message::Frames(bytes, count) => {
-                // SAFETY: there is room, and the lock is held.
-                unsafe { self.memory.write_bytes(tail.words(), bytes) };
-                let next = tail.plus(bytes.len() as u64 / 8, count);
-                self.state().tail.set(next);
-            }
+            Message::Frames(frames, count) => self.commit_frames(tail, frames, count),
             Message::Large(large) => self.commit_block(tail, large),
         }
+    }
+
+    #[inline]
+    fn commit_frames(&self, tail: Position, frames: &[u8], count: u64) {
+        // SAFETY: there is room, and the lock is held.
+        unsafe { self.memory.write_bytes(tail.words(), frames) };
+        self.state()
+            .tail
+            .set(tail.plus(frames.len() as u64 / 8, count));
     }
 
     fn commit_block(&self, tail: Position, large: Large) {

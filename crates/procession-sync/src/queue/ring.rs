@@ -16,6 +16,7 @@
 
 use crate::primitive::{AtomicU32, AtomicU64, Ordering};
 use crate::queue::end::End;
+use crate::queue::pace::Pace;
 
 pub(crate) const COUNT_BITS: u32 = 24;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
@@ -82,7 +83,8 @@ pub(crate) struct Consumers {
     /// Bytes of messages in blocks, ever taken; and with the one that is being taken.
     pub(crate) ext_taken: AtomicU64,
     pub(crate) ext_taking: AtomicU64,
-    pad: [AtomicU64; 8],
+    pub(crate) pace: Pace,
+    pad: [AtomicU64; 7],
 }
 
 /// A word that both ends read, with the flag of those that wait for it to move.

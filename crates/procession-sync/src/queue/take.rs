@@ -6,9 +6,11 @@
 #![allow(unsafe_code, reason = "reads frames in shared memory")]
 
 use crate::primitive::{BlockId, Family, Holder, News, Ordering};
-use crate::queue::core::{Bytes, Core, Nothing, Patience, Sleeper, Taken, look};
+use crate::queue::bytes::Bytes;
+use crate::queue::core::{Core, Nothing, Patience, Sleeper, Taken};
 use crate::queue::encode::Large;
 use crate::queue::end::{give_up, rouse};
+use crate::queue::pace::look;
 use crate::queue::ring::{BLOCK_WORDS, Frame, Position};
 use crate::raw_lock;
 
@@ -21,6 +23,30 @@ pub(crate) enum Take {
 }
 
 impl Core {
+    /// Takes up to `most` messages if nobody is in the way, and there is one, in the ring: a
+    /// shorter way to what [`try_take`](Self::try_take) does then. Returns how many.
+    #[inline]
+    pub(crate) fn take_at_once(
+        &self,
+        most: u64,
+        note: &impl Fn(u64, u64),
+        bytes: &mut Bytes,
+    ) -> Option<u64> {
+        let me = self.object.family()?.holder();
+        let state = self.state();
+        let end = &state.consumers.end;
+        if !end.lock_now(me) {
+            return None;
+        }
+        let head = state.head.get();
+        let tail = self.ready(head);
+        let taken = tail.and_then(|tail| self.take_frames(head, tail, most, note, bytes));
+        end.unlock(me);
+        let (count, _) = taken?;
+        rouse(&state.head.sleepers);
+        Some(count)
+    }
+
     /// Takes up to `most` messages that are in the ring, or one that is in a block.
     ///
     /// `note` is told how many, and where, before they are taken; `deserted` says whether nobody
@@ -85,6 +111,9 @@ impl Core {
         };
         let head = state.head.get();
         if let Some(tail) = self.ready(head) {
+            if sleeper.looked && !owes {
+                self.learn_pace(head, tail);
+            }
             let (taken, next) = self.take_at(family, head, tail, most, note, bytes);
             leave(next);
             rouse(&state.head.sleepers);
@@ -110,7 +139,10 @@ impl Core {
             sleeper.looked = true;
             leave(head);
             let seen = head.to_word();
-            look(|| state.tail.position.load(Ordering::Relaxed) != seen);
+            let pauses = state.consumers.pace.pauses();
+            look(pauses, || {
+                state.tail.position.load(Ordering::Relaxed) != seen
+            });
             return Take::Again;
         }
         if !end.settle_down(flag, news) {
@@ -132,6 +164,17 @@ impl Core {
         end.unlock(me);
         sleeper.slept = Some(news);
         Take::Sleep(news)
+    }
+
+    /// Learns from what had come when somebody had looked.
+    #[cold]
+    fn learn_pace(&self, head: Position, tail: Position) {
+        let state = self.state();
+        let (words, count) = tail.since(head);
+        let crowded = count > state.capacity.load(Ordering::Relaxed) / 2
+            || words > self.memory.words() / 2
+            || words * 8 > state.max_bytes.load(Ordering::Relaxed) / 2;
+        state.consumers.pace.learn(count, crowded);
     }
 
     /// Ends the waiting of one that may count as asleep.
@@ -201,7 +244,6 @@ impl Core {
     }
 
     /// Takes what is at `head`. Returns the new head.
-    #[inline]
     fn take_at(
         &self,
         family: &'static Family,
@@ -211,12 +253,26 @@ impl Core {
         note: &impl Fn(u64, u64),
         bytes: &mut Bytes,
     ) -> (Taken, Position) {
+        if let Some((count, next)) = self.take_frames(head, tail, most, note, bytes) {
+            return (Taken::Frames(count), next);
+        }
         // SAFETY: a frame begins there, and the lock is held.
         let first = Frame::from_word(unsafe { self.memory.read(head.words()) });
-        if let Frame::Block { carrier } = first {
-            note(1, head.to_word());
-            return self.take_block(family, head, carrier);
-        }
+        note(1, head.to_word());
+        self.take_block(family, head, first == Frame::Block { carrier: true })
+    }
+
+    /// Takes what is in the ring from `head` on; `None` if the first message is in a block.
+    /// Returns how many, and the new head.
+    #[inline]
+    fn take_frames(
+        &self,
+        head: Position,
+        tail: Position,
+        most: u64,
+        note: &impl Fn(u64, u64),
+        bytes: &mut Bytes,
+    ) -> Option<(u64, Position)> {
         let (present, _) = tail.since(head);
         let (mut words, mut count) = (0, 0);
         while count < most && words < present {
@@ -228,13 +284,16 @@ impl Core {
             words += frame.words();
             count += 1;
         }
+        if count == 0 {
+            return None;
+        }
         let len = words.min(present) as usize * 8;
         // SAFETY: whole frames, and the lock is held.
         unsafe { self.memory.read_bytes(head.words(), len, bytes) };
         note(count, head.to_word());
         let next = head.plus(words, count);
         self.state().head.set(next);
-        (Taken::Frames(count), next)
+        Some((count, next))
     }
 
     fn take_block(

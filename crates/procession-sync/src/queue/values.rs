@@ -7,8 +7,9 @@ use procession_primitives::{Object, ObjectId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::core::{Bytes, Core, Message, Nothing, Patience, Refused, next_frame};
-use super::encode::{LONGEST_INLINE, decode_all, decode_one, encode_behind};
+use super::bytes::Bytes;
+use super::core::{Core, Message, Nothing, Patience, Refused, Taken, payload_len};
+use super::encode::{Apart, LONGEST_INLINE, decode_all, decode_one, encode_behind};
 use super::{GetError, PutError};
 use crate::lock::count_waits;
 use crate::primitive::Ordering;
@@ -37,10 +38,12 @@ fn is_deserted(token: ObjectId, one_sided: bool, used: bool) -> bool {
 }
 
 impl Core {
+    #[inline]
     pub(crate) fn has(&self, mark: u32) -> bool {
         self.object.marks().load(Ordering::Relaxed) & mark != 0
     }
 
+    #[inline]
     pub(crate) fn mark(&self, mark: u32) {
         if !self.has(mark) {
             self.object.marks().fetch_or(mark, Ordering::Relaxed);
@@ -72,10 +75,30 @@ impl Core {
             return Err(PutError::Foreign(value));
         };
         let mut frames = Bytes::new();
-        let message = match encode_behind(family, &value, &mut frames) {
-            Ok(None) => Message::Frames(&frames, 1),
-            Ok(Some(large)) => Message::Large(large),
-            Err(error) => return Err(PutError::Encode(value, error)),
+        let encoded = encode_behind(family, &value, &mut frames);
+        if encoded.is_ok() && !self.is_too_large(&Message::Frames(&frames, 1)) {
+            self.mark(HAS_PUT);
+            if self.put_at_once(family, &frames, 1) {
+                return Ok(());
+            }
+        }
+        self.put_encoded(senders, value, encoded, &frames, patience)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn put_encoded<T>(
+        &self,
+        senders: &Object,
+        value: T,
+        encoded: Result<(), Box<Apart>>,
+        frames: &[u8],
+        patience: Patience,
+    ) -> Result<(), PutError<T>> {
+        let message = match encoded.map_err(|apart| *apart) {
+            Ok(()) => Message::Frames(frames, 1),
+            Err(Apart::Large(large)) => Message::Large(large),
+            Err(Apart::Failed(error)) => return Err(PutError::Encode(value, error)),
         };
         if self.is_too_large(&message) {
             return Err(PutError::TooLarge(value));
@@ -86,9 +109,10 @@ impl Core {
     }
 
     /// Of frames it is the first that counts.
+    #[inline]
     pub(crate) fn is_too_large(&self, message: &Message<'_>) -> bool {
         let len = match *message {
-            Message::Frames(mut frames, _) => next_frame(&mut frames).map_or(0, <[u8]>::len),
+            Message::Frames(frames, _) => payload_len(frames),
             Message::Large(ref large) => large.len,
         };
         len as u64 > self.state().max_message.load(Ordering::Relaxed)
@@ -118,17 +142,19 @@ impl Core {
             while batch.len() < most && frames.len() < BATCH_BYTES {
                 let Some(value) = values.next() else { break };
                 let start = frames.len();
-                match encode_behind(family, &value, &mut frames) {
-                    Ok(None) if self.is_too_large(&Message::Frames(&frames[start..], 1)) => {
+                match encode_behind(family, &value, &mut frames).map_err(|apart| *apart) {
+                    Ok(()) if self.is_too_large(&Message::Frames(&frames[start..], 1)) => {
                         frames.truncate(start);
                         last = Some(Err(PutError::TooLarge(vec![value])));
                     }
-                    Ok(None) => {
+                    Ok(()) => {
                         batch.push(value);
                         continue;
                     }
-                    Ok(Some(large)) => last = Some(Ok((Message::Large(large), value))),
-                    Err(error) => last = Some(Err(PutError::Encode(vec![value], error))),
+                    Err(Apart::Large(large)) => last = Some(Ok((Message::Large(large), value))),
+                    Err(Apart::Failed(error)) => {
+                        last = Some(Err(PutError::Encode(vec![value], error)));
+                    }
                 }
                 break;
             }
@@ -192,9 +218,25 @@ impl Core {
     ) -> Result<T, GetError> {
         self.mark(HAS_GOT);
         let mut bytes = Bytes::new();
+        let taken = match self.take_at_once(1, &note, &mut bytes) {
+            Some(count) => Taken::Frames(count),
+            None => self.wait_for_one(receivers, patience, note, &mut bytes)?,
+        };
+        decode_one(&bytes, taken).map_err(GetError::Decode)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_for_one(
+        &self,
+        receivers: &Object,
+        patience: Patience,
+        note: impl Fn(u64, u64),
+        bytes: &mut Bytes,
+    ) -> Result<Taken, GetError> {
         let deserted = || self.no_senders(Some(receivers));
-        let taken = self.take(1, patience, note, deserted, &mut bytes);
-        decode_one(&bytes, taken.map_err(nothing)?).map_err(GetError::Decode)
+        self.take(1, patience, note, deserted, bytes)
+            .map_err(nothing)
     }
 
     pub(crate) fn get_values<T: DeserializeOwned>(

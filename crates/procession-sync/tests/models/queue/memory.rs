@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use loom::cell::UnsafeCell;
 
-use crate::queue::core::Bytes;
+use crate::queue::bytes::Bytes;
 use crate::scene;
 
 #[derive(Debug, Default)]
@@ -57,7 +57,7 @@ impl Memory {
     pub(crate) unsafe fn read_bytes(&self, place: u64, len: usize, to: &mut Bytes) {
         for place in place..place + len as u64 / 8 {
             // SAFETY: as promised by the caller.
-            to.extend_from_slice(&unsafe { self.read(place) }.to_ne_bytes());
+            to.push_word(unsafe { self.read(place) });
         }
     }
 }

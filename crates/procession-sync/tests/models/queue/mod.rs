@@ -1,9 +1,13 @@
 //! The shipped files of the queue, with a modelled memory, and nothing in blocks.
 
+#[path = "../../../src/queue/bytes.rs"]
+pub(crate) mod bytes;
 #[path = "../../../src/queue/core.rs"]
 pub(crate) mod core;
 #[path = "../../../src/queue/end.rs"]
 pub(crate) mod end;
+#[path = "../../../src/queue/pace.rs"]
+pub(crate) mod pace;
 #[path = "../../../src/queue/put.rs"]
 pub(crate) mod put;
 #[path = "../../../src/queue/ring.rs"]
