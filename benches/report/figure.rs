@@ -30,6 +30,8 @@ pub(crate) struct Standing {
     pub(crate) summary: Option<Summary>,
     /// Why a trial has no value.
     pub(crate) failed: Option<String>,
+    /// What is to be built before there can be a value.
+    pub(crate) not_built: Option<String>,
     /// Medians over the trials.
     pub(crate) percentiles: Vec<(f64, f64)>,
     /// Of the last trial.
@@ -162,6 +164,7 @@ impl Standing {
             summary: Summary::of(&values),
             values,
             failed: records.iter().find_map(|record| record.failed.clone()),
+            not_built: records.iter().find_map(|record| record.not_built.clone()),
             percentiles: percentiles.collect(),
             series: records
                 .last()
