@@ -33,9 +33,7 @@ pub(crate) fn sweep(trial: &Trial) {
         let record = trial.record(WORKLOAD, UNIT, micros);
         trial.emit(record.at("futures", futures as f64).items(futures));
     }
-    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = values.iter().copied().fold(0.0, f64::max);
-    let record = trial.record("most / least us/future of the sweep", "times", most / least);
+    let record = trial.spread(UNIT, &values);
     trial.emit(record.target(Target::AtMost(1.2)));
 }
 
