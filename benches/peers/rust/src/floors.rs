@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use procession_bench::{Trial, latencies, steady};
 
 /// Tells a copy of this program that it is the other end of a pipe, or only to end.
-const ECHO: &str = "PROCESSION_BENCH_ECHO";
+pub(crate) const ECHO: &str = "PROCESSION_BENCH_ECHO";
 
 /// Plays the other end of a pipe if this process is one, to its end.
 pub(crate) fn is_echo() -> bool {
@@ -54,6 +54,17 @@ pub(crate) fn copy_arguments(trial: &Trial) {
         let record = trial.record(&workload, "GB/s", size as f64 / nanos);
         trial.emit(record.items(count));
     }
+}
+
+pub(crate) fn copy_messages(trial: &Trial) {
+    let len = 1 << 20;
+    let source = vec![7_u8; len];
+    let mut target = source.clone();
+    let nanos = steady(|| black_box(&mut target).copy_from_slice(black_box(&source)));
+    trial.emit(trial.record("Queue of 1 MiB messages", "GB/s", len as f64 / nanos));
+    let nanos = steady(|| black_box(&mut target).fill(black_box(1)));
+    let workload = "1 MiB of shared memory, filled and sent";
+    trial.emit(trial.record(workload, "GB/s", len as f64 / nanos));
 }
 
 /// A line goes to another core and back for each item.
