@@ -26,7 +26,7 @@ pub(crate) fn as_they_come(trial: &Trial) {
 pub(crate) fn sweep(trial: &Trial) {
     let executor = executor();
     let mut values = Vec::new();
-    for power in 2..=6 {
+    for power in 2..=trial.size(6, 5) {
         let futures = 10_u64.pow(power);
         let micros = micros_of_future(&executor, futures);
         values.push(micros);

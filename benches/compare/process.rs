@@ -32,7 +32,7 @@ pub(crate) fn start_and_join(trial: &Trial) {
 }
 
 fn millis(trial: &Trial, method: StartMethod) -> Vec<f64> {
-    let micros = latencies(trial.size(1_000, 200), Duration::ZERO, || {
+    let micros = latencies(trial.size(1_000, 100), Duration::ZERO, || {
         let process = Process::builder().start_method(method);
         let process = process.spawn(square, black_box(7));
         let process = process.expect("a process starts");

@@ -56,7 +56,7 @@ fn measure((begun, woken): &Counts, count: u64, wake: Wake<'_>) -> [f64; 2] {
     }
     let time = |of: u64| {
         // By then they have gone to sleep.
-        sleep(Duration::from_micros(500 + 10 * count));
+        sleep(Duration::from_micros(500 + 50 * count));
         let until = woken.load(Ordering::Relaxed) + of;
         let start = Instant::now();
         wake(of, count);

@@ -139,6 +139,7 @@ pub fn steady<T>(mut call: impl FnMut() -> T) -> f64 {
 /// they took, after some that warm up.
 pub fn paced(mut run: impl FnMut(u64) -> Duration) -> f64 {
     let mut rounds = 8;
+    run(rounds);
     loop {
         let spent = run(rounds);
         if spent >= STEADY / 2 {

@@ -113,7 +113,7 @@ def sweep(trial, make):
 
 
 def rally(trial, workload, answer, play):
-    rounds = trial.size(20_000, 5_000)
+    rounds = trial.size(20_000, 2_000)
     partner = Partner(answer)
     pin(0)
     partner.go(rounds + 1)  # one more warms up

@@ -52,6 +52,7 @@ def paced(run):
     """Seconds of one of the rounds of `run`, which does as many as it is told to and returns how
     long they took, after some that warm up."""
     rounds = 8
+    run(rounds)
     while True:
         spent = run(rounds)
         if spent >= STEADY / 2:

@@ -29,7 +29,7 @@ pub(crate) fn posix_spawn(trial: &Trial) {
 
 fn measure(trial: &Trial, mut call: impl FnMut()) {
     let mut emit = |workload: &str| {
-        let micros = latencies(trial.size(1_000, 200), Duration::ZERO, &mut call);
+        let micros = latencies(trial.size(1_000, 100), Duration::ZERO, &mut call);
         let millis: Vec<f64> = micros.into_iter().map(|micros| micros / 1e3).collect();
         trial.emit_latencies(workload, "ms", &millis, &[]);
     };
