@@ -138,7 +138,7 @@ def wake_ups(trial, library):
     pool = library(64)
     pool.map(square, range(1_000), chunksize=1)
     time.sleep(0.2)
-    seconds = trial.size(60, 4)
+    seconds = trial.size(60, 2)
     switches, millis = idleness(seconds)
     trial.emit(f"64 idle workers, {seconds} s, context switches", "switches", switches)
     trial.emit(f"64 idle workers, {seconds} s, CPU time", "ms", millis)

@@ -159,7 +159,7 @@ pub(crate) fn wake_ups(trial: &Trial) {
     let pool = pool(64);
     map(&pool, square, 0..1000);
     thread::sleep(Duration::from_millis(200));
-    let time = Duration::from_secs(trial.size(60, 4));
+    let time = Duration::from_secs(trial.size(60, 2));
     let idleness = Idleness::over(time, &children());
     let what = format!("64 idle workers, {} s", time.as_secs());
     let switches = idleness.switches as f64;
