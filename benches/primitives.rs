@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion};
+use procession_bench::ballast;
 use procession_primitives::{Process, StartMethod, init};
 
 fn square(n: u64) -> u64 {
@@ -35,15 +36,6 @@ fn process(c: &mut Criterion) {
         drop(black_box(ballast));
     }
     group.finish();
-}
-
-/// Memory of this process that is really there.
-fn ballast(bytes: usize) -> Vec<u8> {
-    let mut memory = vec![0; bytes];
-    for page in memory.chunks_mut(4096) {
-        page[0] = 1;
-    }
-    memory
 }
 
 fn main() {

@@ -26,16 +26,14 @@ pub(crate) fn as_they_come(trial: &Trial) {
 pub(crate) fn sweep(trial: &Trial) {
     let executor = executor();
     let mut values = Vec::new();
-    for power in 2..=6 {
+    for power in 2..=trial.size(6, 5) {
         let futures = 10_u64.pow(power);
         let micros = micros_of_future(&executor, futures);
         values.push(micros);
         let record = trial.record(WORKLOAD, UNIT, micros);
         trial.emit(record.at("futures", futures as f64).items(futures));
     }
-    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = values.iter().copied().fold(0.0, f64::max);
-    let record = trial.record("most / least us/future of the sweep", "times", most / least);
+    let record = trial.spread(UNIT, &values);
     trial.emit(record.target(Target::AtMost(1.2)));
 }
 

@@ -13,7 +13,7 @@ pub(crate) fn wake_ups(trial: &Trial) {
     warm_up(&pool);
     let mut pids = pool.worker_pids();
     pids.extend(pids.first().and_then(|&worker| parent(worker)));
-    let time = Duration::from_secs(trial.size(60, 10));
+    let time = Duration::from_secs(trial.size(60, 2));
     let idleness = Idleness::over(time, &pids);
     let what = format!("64 idle workers, {} s", time.as_secs());
     let switches = idleness.switches as f64;

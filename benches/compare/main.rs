@@ -5,15 +5,24 @@
 
 mod bulk;
 mod futures;
+mod handles;
 mod idle;
 mod journal;
 mod latency;
 mod limit;
+mod lock;
 mod map;
+mod messages;
+mod process;
+mod queue;
 mod recovery;
+mod sleepers;
 mod start;
 mod straggler;
 mod stream;
+mod wake_ups;
+#[path = "../workloads/mod.rs"]
+mod workloads;
 
 use std::process::ExitCode;
 
@@ -23,12 +32,18 @@ use procession_pool::{Pool, init};
 /// Of a pool, where the row does not say otherwise.
 const WORKERS: usize = 2;
 
-const ROWS: [Entry; 14] = [
+const ROWS: [Entry; 20] = [
     row("B1", map::default_chunks),
     row("B2", map::one_by_one),
     row("B3", map::unordered),
     row("B4", latency::apply),
     row("B5", futures::as_they_come),
+    row("B6", queue::short),
+    row("B7", queue::two_by_two),
+    row("B8", messages::long),
+    row("B9", queue::ping_pong),
+    row("B10", lock::lock),
+    row("B11", process::start_and_join),
     row("B12", start::first_result),
     row("B13", bulk::arguments),
     row("B14", recovery::recovery),
@@ -57,7 +72,13 @@ fn main() -> ExitCode {
 /// B20.
 fn sweeps(trial: &Trial) {
     map::sweep(trial);
+    map::workers(trial);
+    bulk::sweep(trial);
     futures::sweep(trial);
+    messages::sweep(trial);
+    wake_ups::wake_ups(trial);
+    sleepers::sleepers(trial);
+    handles::handles(trial);
 }
 
 fn square(n: u64) -> u64 {

@@ -73,10 +73,20 @@ pub(crate) fn sweep(trial: &Trial) {
         let record = trial.record("map(x * x), default chunks", "ns/item", value);
         trial.emit(record.at("items", items as f64).items(items));
     }
-    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = values.iter().copied().fold(0.0, f64::max);
-    let record = trial.record("most / least ns/item of the sweep", "times", most / least);
+    let record = trial.spread("ns/item", &values);
     trial.emit(record.target(Target::AtMost(1.2)));
+}
+
+/// A part of B20.
+pub(crate) fn workers(trial: &Trial) {
+    let mut values = Vec::new();
+    for workers in [1, 2, 4, 8, 16, 32, 64] {
+        let value = nanos_of_item(&pool(workers), 1_000_000);
+        values.push(value);
+        let record = trial.record("map(x * x) of 10^6, by workers", "ns/item", value);
+        trial.emit(record.at("workers", workers as f64));
+    }
+    trial.emit(trial.spread("ns/item over workers", &values));
 }
 
 fn nanos_of_item(pool: &Pool, items: u64) -> f64 {

@@ -30,6 +30,8 @@ pub(crate) struct Standing {
     pub(crate) summary: Option<Summary>,
     /// Why a trial has no value.
     pub(crate) failed: Option<String>,
+    /// What is to be built before there can be a value.
+    pub(crate) not_built: Option<String>,
     /// Medians over the trials.
     pub(crate) percentiles: Vec<(f64, f64)>,
     /// Of the last trial.
@@ -50,8 +52,17 @@ pub(crate) fn collect(records: impl Iterator<Item = Record>) -> Vec<Figure> {
     };
     let groups = grouped(records, of_figure).into_iter();
     let mut figures: Vec<Figure> = groups.map(Figure::of).collect();
-    let number = |figure: &Figure| figure.row.trim_start_matches('B').parse::<u32>().ok();
-    figures.sort_by_key(number);
+    let number = |row: &str| row.trim_start_matches('B').parse::<u32>().ok();
+    // The points of a sweep together, in the place of the first.
+    let names = figures
+        .iter()
+        .map(|figure| (figure.row.clone(), figure.workload.clone()));
+    let names: Vec<_> = names.collect();
+    figures.sort_by_cached_key(|figure| {
+        let same =
+            |(row, workload): &(String, String)| (row, workload) == (&figure.row, &figure.workload);
+        (number(&figure.row), names.iter().position(same))
+    });
     figures
 }
 
@@ -162,6 +173,7 @@ impl Standing {
             summary: Summary::of(&values),
             values,
             failed: records.iter().find_map(|record| record.failed.clone()),
+            not_built: records.iter().find_map(|record| record.not_built.clone()),
             percentiles: percentiles.collect(),
             series: records
                 .last()
@@ -180,7 +192,7 @@ impl Verdict {
         let met = match self.met {
             Some(true) => "met",
             Some(false) => "NOT met",
-            None => "nothing to compare with",
+            None => "cannot be told",
         };
         format!("{}: {met}", self.target)
     }

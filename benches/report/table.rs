@@ -79,14 +79,20 @@ fn targets(figures: &[Figure]) -> Vec<Vec<String>> {
     let mut lines = vec![heading.map(str::to_owned).to_vec()];
     for figure in figures.iter().filter(|figure| !figure.targets.is_empty()) {
         let with_unit = |value: f64| format!("{} {}", short(value), figure.unit);
-        let ours = figure.ours().and_then(Standing::median);
+        let ours = match figure.ours() {
+            Some(ours) if ours.not_built.is_some() => "not built yet".to_owned(),
+            ours => {
+                let median = ours.and_then(Standing::median);
+                median.map_or_else(|| "failed".to_owned(), with_unit)
+            }
+        };
         let best = figure.best_peer();
         let peer = best.and_then(|best| Some((&best.contestant, best.median()?)));
         let verdicts: Vec<String> = figure.verdicts().iter().map(Verdict::text).collect();
         lines.push(vec![
             figure.row.clone(),
             figure.workload.clone(),
-            ours.map_or_else(|| "failed".to_owned(), with_unit),
+            ours,
             peer.map_or_else(dash, |(name, value)| {
                 format!("{name}: {}", with_unit(value))
             }),
@@ -109,6 +115,7 @@ fn cells(figure: &Figure, standing: &Standing) -> Vec<String> {
         );
     }
     notes.extend(standing.failed.clone());
+    notes.extend(standing.not_built.clone());
     let range = |summary: procession_bench::Summary| {
         format!("{}..{}", short(summary.least), short(summary.most))
     };

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::{Kind, Record, Target, percentiles};
+use crate::{Kind, Record, Summary, Target, percentiles};
 
 /// A steady state is measured for so long.
 const STEADY: Duration = Duration::from_millis(100);
@@ -60,6 +60,18 @@ impl Trial {
         record.kind = self.entry.kind;
         let line = serde_json::to_string(&record).expect("a record is JSON");
         writeln!(io::stdout(), "{line}").expect("somebody reads it");
+    }
+
+    /// How far the values of a sweep, which are of `unit`, are apart.
+    ///
+    /// # Panics
+    ///
+    /// If there are none.
+    #[must_use]
+    pub fn spread(&self, unit: &str, values: &[f64]) -> Record {
+        let Summary { least, most, .. } = Summary::of(values).expect("values");
+        let workload = format!("most / least {unit} of the sweep");
+        self.record(&workload, "times", most / least)
     }
 
     /// Prints p50 and p99 of `samples`, which are in `unit`. The targets are asked of the
@@ -121,6 +133,21 @@ pub fn steady<T>(mut call: impl FnMut() -> T) -> f64 {
         calls += 1;
     }
     start.elapsed().as_nanos() as f64 / f64::from(calls)
+}
+
+/// Nanoseconds of one of the rounds of `run`, which does as many as it is told to and says how long
+/// they took, after some that warm up.
+pub fn paced(mut run: impl FnMut(u64) -> Duration) -> f64 {
+    let mut rounds = 8;
+    run(rounds);
+    loop {
+        let spent = run(rounds);
+        if spent >= STEADY / 2 {
+            return spent.as_nanos() as f64 / rounds as f64;
+        }
+        let fill = STEADY.as_secs_f64() / spent.as_secs_f64();
+        rounds = (rounds as f64 * fill.clamp(2.0, 8.0)).ceil() as u64;
+    }
 }
 
 /// Microseconds of each of `rounds` calls, with a pause before each, after one that warms up.

@@ -1,6 +1,7 @@
 //! What the benches of several layers need, and what a contestant of `bench --compare` is made of.
 
 mod contestant;
+mod pinned;
 mod procfs;
 mod record;
 mod statistics;
@@ -9,13 +10,24 @@ use std::env;
 use std::process::Command;
 use std::time::Duration;
 
-pub use contestant::{Entry, Trial, enter, latencies, steady};
+pub use contestant::{Entry, Trial, enter, latencies, paced, steady};
+pub use pinned::Pinned;
 pub use procfs::{Idleness, children, parent, private_bytes, resident_bytes};
 pub use record::{Kind, Record, Target};
 pub use statistics::{Summary, median, percentiles};
 
 /// Tells a copy of the bench that it is only to measure one first use, and print nanoseconds.
 const FIRST: &str = "PROCESSION_BENCH_FIRST";
+
+/// `bytes` of this process that are really in memory.
+#[must_use]
+pub fn ballast(bytes: usize) -> Vec<u8> {
+    let mut memory = vec![0; bytes];
+    for page in memory.chunks_mut(4096) {
+        page[0] = 1;
+    }
+    memory
+}
 
 /// Whether this process was started by [`first_use`].
 #[must_use]

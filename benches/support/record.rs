@@ -17,12 +17,15 @@ pub struct Record {
     pub kind: Kind,
     /// Of `value`. More is better if it is something per second.
     pub unit: String,
-    /// None: it could not do it, and `failed` says why.
+    /// None: `failed` or `not_built` says why.
     #[serde(default)]
     pub value: Option<f64>,
-    /// Why there is no value.
+    /// It could not do it, and why.
     #[serde(default)]
     pub failed: Option<String>,
+    /// What it would need is not there yet, and what that is. Nothing went wrong.
+    #[serde(default)]
+    pub not_built: Option<String>,
     /// How many items it did, where that is not the same for all.
     #[serde(default)]
     pub items: Option<u64>,
@@ -79,6 +82,7 @@ impl Record {
             unit: unit.to_owned(),
             value: Some(value),
             failed: None,
+            not_built: None,
             items: None,
             parameter: None,
             percentiles: Vec::new(),
@@ -92,6 +96,14 @@ impl Record {
     pub fn failed(mut self, why: &str) -> Record {
         self.value = None;
         self.failed = Some(why.to_owned());
+        self
+    }
+
+    /// Says what has to be built before there can be a value.
+    #[must_use]
+    pub fn not_built(mut self, what: &str) -> Record {
+        self.value = None;
+        self.not_built = Some(what.to_owned());
         self
     }
 

@@ -14,6 +14,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 
 use crate::bench::{machine, model};
 use crate::{Failure, Outcome, workspace};
@@ -26,7 +27,7 @@ const TRIALS_QUICK: u32 = 3;
 
 /// Rows of which a single trial is long enough; the second list is for quick runs.
 const ONCE: [&str; 1] = ["B18"];
-const ONCE_QUICK: [&str; 4] = ["B14", "B16", "B17", "B18"];
+const ONCE_QUICK: [&str; 5] = ["B14", "B15", "B16", "B17", "B18"];
 
 /// Runs the rows `only`, or all, and writes the results.
 pub(crate) fn run(quick: bool, only: Option<&str>) -> Outcome {
@@ -37,9 +38,12 @@ pub(crate) fn run(quick: bool, only: Option<&str>) -> Outcome {
     let path = folder.join("records.jsonl");
     let mut records = File::create(&path).map_err(|error| error.to_string())?;
     let mut missing = field.missing.clone();
+    let start = Instant::now();
     for row in rows {
+        let start = Instant::now();
         let failures = in_turns(&field, row, quick, &mut records);
         missing.extend(failures.map_err(|error| error.to_string())?);
+        println!("{row} took {:.1} s", start.elapsed().as_secs_f64());
     }
 
     let mut report = Command::new(&field.report);
@@ -49,6 +53,8 @@ pub(crate) fn run(quick: bool, only: Option<&str>) -> Outcome {
     }
     report.args(missing);
     let status = report.status().map_err(|error| error.to_string())?;
+    let seconds = start.elapsed().as_secs();
+    println!("all of it took {} min {} s", seconds / 60, seconds % 60);
     if status.success() {
         Ok(())
     } else {

@@ -151,7 +151,7 @@ fn python() -> Result<Program, String> {
         println!("{why}");
         PathBuf::from("python3")
     });
-    let script = workspace::root().join("benches/peers/pool/main.py");
+    let script = workspace::root().join("benches/peers/python/main.py");
     // -B: the checkout stays as it is.
     Ok(vec![python, PathBuf::from("-B"), script])
 }

@@ -5,12 +5,16 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::programs::Contestant;
 
-/// The longest trials take a minute and a half. Peers may hang.
+/// The longest trials take a minute and a half, quick ones a quarter of one. Peers may hang.
 const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT_QUICK: Duration = Duration::from_secs(90);
+
+/// How often to look whether the program has ended and left others behind.
+const PERIOD: Duration = Duration::from_millis(250);
 
 /// Runs one trial: the lines that it printed, and whether it came to its end.
 pub(super) fn run(contestant: &Contestant, quick: bool) -> (String, Result<(), String>) {
@@ -22,12 +26,12 @@ pub(super) fn run(contestant: &Contestant, quick: bool) -> (String, Result<(), S
         .stdout(Stdio::piped())
         .spawn();
     match child {
-        Ok(child) => follow(child),
+        Ok(child) => follow(child, if quick { LIMIT_QUICK } else { LIMIT }),
         Err(error) => (String::new(), Err(error.to_string())),
     }
 }
 
-fn follow(mut child: Child) -> (String, Result<(), String>) {
+fn follow(mut child: Child, limit: Duration) -> (String, Result<(), String>) {
     let (sender, receiver) = mpsc::channel();
     let stdout = child.stdout.take();
     let reader = thread::spawn(move || {
@@ -37,16 +41,21 @@ fn follow(mut child: Child) -> (String, Result<(), String>) {
         let _ = sender.send(());
         read.and_then(Result::ok).map_or_else(String::new, |_| text)
     });
-    let in_time = receiver.recv_timeout(LIMIT).is_ok();
-    if !in_time {
-        end_group(&child);
+    let (start, mut in_time) = (Instant::now(), true);
+    // Nobody can print any more when the reader is done.
+    while receiver.recv_timeout(PERIOD).is_err() {
+        in_time = start.elapsed() < limit;
+        if !in_time || child.try_wait().is_ok_and(|status| status.is_some()) {
+            end_group(&child);
+            break;
+        }
     }
     let status = child.wait();
     let text = reader.join().unwrap_or_default();
     let end = match status {
         _ if !in_time => Err(format!(
             "ended after {} s without an answer",
-            LIMIT.as_secs()
+            limit.as_secs()
         )),
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(status.to_string()),
@@ -55,8 +64,13 @@ fn follow(mut child: Child) -> (String, Result<(), String>) {
     (text, end)
 }
 
-/// Kills the child, which was not waited for, and what else is in its group.
+/// Kills the child, if it still runs, and what else is in its group.
 fn end_group(child: &Child) {
     let group = format!("-{}", child.id());
-    let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+    let mut kill = Command::new("kill");
+    // There may be nobody left.
+    let _ = kill
+        .args(["-KILL", "--", &group])
+        .stderr(Stdio::null())
+        .status();
 }

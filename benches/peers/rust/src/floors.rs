@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use procession_bench::{Trial, latencies, steady};
 
 /// Tells a copy of this program that it is the other end of a pipe, or only to end.
-const ECHO: &str = "PROCESSION_BENCH_ECHO";
+pub(crate) const ECHO: &str = "PROCESSION_BENCH_ECHO";
 
 /// Plays the other end of a pipe if this process is one, to its end.
 pub(crate) fn is_echo() -> bool {
@@ -56,6 +56,17 @@ pub(crate) fn copy_arguments(trial: &Trial) {
     }
 }
 
+pub(crate) fn copy_messages(trial: &Trial) {
+    let len = 1 << 20;
+    let source = vec![7_u8; len];
+    let mut target = source.clone();
+    let nanos = steady(|| black_box(&mut target).copy_from_slice(black_box(&source)));
+    trial.emit(trial.record("Queue of 1 MiB messages", "GB/s", len as f64 / nanos));
+    let nanos = steady(|| black_box(&mut target).fill(black_box(1)));
+    let workload = "1 MiB of shared memory, filled and sent";
+    trial.emit(trial.record(workload, "GB/s", len as f64 / nanos));
+}
+
 /// A line goes to another core and back for each item.
 pub(crate) fn cache_line(trial: &Trial) {
     let rounds = 100_000;
@@ -95,7 +106,7 @@ pub(crate) fn pipe_to_a_process(trial: &Trial) {
 }
 
 fn asleep(trial: &Trial, call: impl FnMut()) {
-    let rounds = trial.size(11_000, 1_100);
+    let rounds = trial.size(11_000, 550);
     let samples = latencies(rounds, Duration::from_millis(1), call);
     trial.emit_latencies("apply, 1 ms apart", "us", &samples, &[]);
 }

@@ -49,7 +49,7 @@ fn items(trial: &Trial, workload: &str) {
 pub(crate) fn round_trip(trial: &Trial) {
     let pool = pool(WORKERS);
     let call = || pool.spawn(black_box(7), square).join().expect("a value");
-    let rounds = trial.size(11_000, 1_100);
+    let rounds = trial.size(11_000, 550);
     let warm = latencies(rounds, Duration::ZERO, call);
     trial.emit_latencies("apply, warm", "us", &warm, &[]);
     let asleep = latencies(rounds, Duration::from_millis(1), call);
@@ -91,7 +91,7 @@ pub(crate) fn arguments(trial: &Trial) {
         let rate = if hangs {
             None
         } else {
-            within(Duration::from_secs(10), rate)
+            within(Duration::from_secs(trial.size(10, 5)), rate)
         };
         hangs = rate.is_none();
         let workload = format!("50 arguments of 8 MiB, {what}");
@@ -159,7 +159,7 @@ pub(crate) fn wake_ups(trial: &Trial) {
     let pool = pool(64);
     map(&pool, square, 0..1000);
     thread::sleep(Duration::from_millis(200));
-    let time = Duration::from_secs(trial.size(60, 10));
+    let time = Duration::from_secs(trial.size(60, 2));
     let idleness = Idleness::over(time, &children());
     let what = format!("64 idle workers, {} s", time.as_secs());
     let switches = idleness.switches as f64;

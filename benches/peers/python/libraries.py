@@ -166,6 +166,7 @@ def outcome(future):
 LIBRARIES = {
     "multiprocessing": (Multiprocessing, "multiprocessing"),
     "multiprocessing forkserver": (MultiprocessingForkserver, "multiprocessing"),
+    "multiprocessing RawArray": (Multiprocessing, "multiprocessing"),
     "concurrent.futures": (ConcurrentFutures, "concurrent.futures"),
     "loky": (Loky, "loky"),
     "mpire": (Mpire, "mpire"),

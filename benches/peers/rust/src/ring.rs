@@ -1,11 +1,11 @@
-//! The floor of a queue whose ends have locks: a pair of CAS at each end, a message, a position.
+//! The floor of a queue whose ends have locks (B6): a pair of CAS at each end, a message, a position.
 
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::partner::Pinned;
+use procession_bench::{Pinned, Trial, paced};
 
 /// Words of the ring; a message has two.
 const WORDS: u64 = 2048;
@@ -52,8 +52,13 @@ impl End {
     }
 }
 
+pub(crate) fn short(trial: &Trial) {
+    let rate = 1e3 / paced(between_threads);
+    trial.emit(trial.record("Queue<u64>, one by one", "M/s", rate));
+}
+
 /// One producer and one consumer, each on its CPU.
-pub(crate) fn between_threads(rounds: u64) -> Duration {
+fn between_threads(rounds: u64) -> Duration {
     let (producer, consumer) = (End::default(), End::default());
     let (tail, head) = (Mark::default(), Mark::default());
     let ring: Vec<AtomicU64> = (0..WORDS).map(|_| AtomicU64::new(0)).collect();

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use procession_bench::Pinned;
 use procession_primitives::Process;
 use procession_sync::Queue;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -37,8 +37,9 @@ impl Partner {
         self.line.1.get().expect("the partner says that it is done");
     }
 
-    /// Runs `ours` beside the partner's part. How long both took.
+    /// Runs `ours`, on a CPU of its own, beside the partner's part. How long both took.
     pub(crate) fn beside(&self, rounds: u64, ours: impl FnOnce()) -> Duration {
+        let _pinned = Pinned::to(0);
         let start = Instant::now();
         self.go(rounds);
         ours();
@@ -62,26 +63,5 @@ pub(crate) fn serve((go, done): Line, cpu: Option<usize>, mut work: impl FnMut(u
         if done.put(()).is_err() {
             return;
         }
-    }
-}
-
-/// Keeps the calling thread on one CPU until dropped.
-pub(crate) struct Pinned(CpuSet);
-
-impl Pinned {
-    /// To the `index`th usable CPU, or the last one.
-    pub(crate) fn to(index: usize) -> Pinned {
-        let before = sched_getaffinity(None).expect("the kernel tells");
-        let usable = (0..CpuSet::MAX_CPU).filter(|&cpu| before.is_set(cpu));
-        let mut one = CpuSet::new();
-        one.set(usable.take(index + 1).last().expect("this runs somewhere"));
-        sched_setaffinity(None, &one).expect("a usable CPU");
-        Pinned(before)
-    }
-}
-
-impl Drop for Pinned {
-    fn drop(&mut self) {
-        let _ = sched_setaffinity(None, &self.0);
     }
 }

@@ -48,6 +48,18 @@ def steady(call):
     return (time.perf_counter() - start) / calls
 
 
+def paced(run):
+    """Seconds of one of the rounds of `run`, which does as many as it is told to and returns how
+    long they took, after some that warm up."""
+    rounds = 8
+    run(rounds)
+    while True:
+        spent = run(rounds)
+        if spent >= STEADY / 2:
+            return spent / rounds
+        rounds = math.ceil(rounds * min(max(STEADY / spent, 2), 8))
+
+
 def latencies(rounds, pause, call):
     """Microseconds of each call, with a pause in seconds before each."""
     call()
