@@ -79,6 +79,12 @@ impl Chunks {
         self.fixed.map_or(self.largest as u64, u64::from)
     }
 
+    /// Nanoseconds that `tasks` chunks may take, as far as that is known.
+    pub(crate) fn work(&self, tasks: usize) -> f64 {
+        let nanos = self.nanos.or(self.known).unwrap_or(f64::INFINITY);
+        tasks as f64 * self.largest() as f64 * nanos
+    }
+
     /// Encoded bytes at which a chunk is full.
     pub(crate) fn byte_limit(&self) -> usize {
         if self.fixed.is_some() {

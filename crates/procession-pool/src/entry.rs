@@ -183,13 +183,18 @@ pub(crate) trait Page: Sink {
 pub(crate) struct Value<'a, P>(pub(crate) &'a mut P);
 
 impl<P: Page> Value<'_, P> {
-    #[cold]
-    fn open_run(&mut self, kind: NumberKind) -> Result<(), OutOfMemory> {
+    /// A number that does not go on with a run: it begins one, where it may.
+    #[inline(never)]
+    fn put_first(&mut self, number: Number) -> Result<(), OutOfMemory> {
+        if !self.0.pen().runs {
+            self.0.begin_record()?;
+            return number.put(self.0);
+        }
         self.0.close_run();
         let at = self.0.len();
-        self.0.put(&run_header(kind, 0))?;
-        self.0.pen().run = Some((kind, at));
-        Ok(())
+        self.0.put(&run_header(number.kind(), 0))?;
+        self.0.pen().run = Some((number.kind(), at));
+        self.0.put_word(number.bits(), NUMBER)
     }
 }
 
@@ -216,13 +221,10 @@ impl<P: Page> Sink for Value<'_, P> {
 
     #[inline]
     fn put_number(&mut self, number: Number) -> Result<(), OutOfMemory> {
-        let pen = self.0.pen();
-        if !pen.runs {
-            self.0.begin_record()?;
-            return number.put(self.0);
-        }
-        if pen.run.is_none_or(|(kind, _)| kind != number.kind()) {
-            self.open_run(number.kind())?;
+        // Only who may have runs has one.
+        let run = self.0.pen().run;
+        if run.is_none_or(|(kind, _)| kind != number.kind()) {
+            return self.put_first(number);
         }
         self.0.put_word(number.bits(), NUMBER)
     }

@@ -364,6 +364,21 @@ impl Sink for Filling<'_> {
         if let Some(block) = &mut self.block {
             return block.extend_word(word, len);
         }
+        let start = self.len;
+        match place_for_word(self.bytes_mut(), start) {
+            Some(place) if len <= size_of::<u64>() => {
+                *place = word.to_le_bytes();
+                self.len = start + len;
+                Ok(())
+            }
+            _ => self.put_by_parts(word, len),
+        }
+    }
+}
+
+impl Filling<'_> {
+    #[cold]
+    fn put_by_parts(&mut self, word: u64, len: usize) -> Result<(), OutOfMemory> {
         self.put(&word.to_le_bytes()[..len])
     }
 }

@@ -169,11 +169,12 @@ impl Idle {
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> bool {
         let (at, bit) = place(self.index);
         let searching = &self.shared.header().searching.0[at];
-        // Whoever counted on us may have been served by somebody else.
-        if searching.load(Ordering::Relaxed) & bit == 0 {
+        // Whoever counted on us may have been served by somebody else. Where it is clear for sure, the
+        // line comes over once, not to be read and then to be changed.
+        if !self.searching || searching.load(Ordering::Relaxed) & bit == 0 {
+            self.searching = true;
             searching.fetch_or(bit, Ordering::Relaxed);
         }
-        self.searching = true;
         self.shared.ask_for_more();
         let start = Instant::now();
         while start.elapsed() < self.spin {

@@ -181,7 +181,14 @@ impl Sink for Output {
                 self.len += len;
                 Ok(())
             }
-            _ => self.put(&word.to_le_bytes()[..len]),
+            _ => self.put_by_parts(word, len),
         }
+    }
+}
+
+impl Output {
+    #[cold]
+    fn put_by_parts(&mut self, word: u64, len: usize) -> Result<(), OutOfMemory> {
+        self.put(&word.to_le_bytes()[..len])
     }
 }

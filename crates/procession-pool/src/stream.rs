@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::TaskError;
-use crate::call::{Call, Collected};
+use crate::call::{Call, Collected, SPIN};
 use crate::chunk::Chunks;
 use crate::collect::Receive;
 use crate::entry::Page;
@@ -174,7 +174,13 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
             }
             return Ok(false);
         }
-        let Some(index) = call.next(&self.pool, Duration::ZERO, until)? else {
+        // Short work is over before a sleep would be.
+        let work = self.chunks.work(call.outstanding) / self.pool.workers() as f64;
+        let spin = match work < SPIN.as_nanos() as f64 {
+            true => SPIN,
+            false => Duration::ZERO,
+        };
+        let Some(index) = call.next(&self.pool, spin, until)? else {
             return Ok(false);
         };
         self.collect(index, receive);

@@ -29,7 +29,7 @@ use crate::door::{self, Role};
 use crate::image;
 use crate::member::{self, FLAG_CLAIMED, FLAG_RELEASED, MemberId};
 use crate::memory;
-use crate::park::{self, OWNER_DIED};
+use crate::park::OWNER_DIED;
 use crate::protocol::{self, Received, Reply, Request, Wait};
 use crate::status::ExitStatus;
 use crate::sys;
@@ -262,7 +262,8 @@ impl Family {
                 }
             }
             // A fork takes about as long as a sleep and a wake-up.
-            park::spin(|| wait_readable(&line.socket, Duration::ZERO).ok());
+            // Asleep, not looking: a new process is put on a CPU where nothing runs, and two that are put
+            // on one stay there for a while.
             let received = protocol::receive(&line.socket, Wait::Forever);
             return match received {
                 Ok(answer) => {

@@ -399,8 +399,13 @@ impl Writer {
                 self.len = start + len;
                 Ok(())
             }
-            _ => self.extend(&word.to_le_bytes()[..len]),
+            _ => self.extend_by_parts(word, len),
         }
+    }
+
+    #[cold]
+    fn extend_by_parts(&mut self, word: u64, len: usize) -> Result<(), OutOfMemory> {
+        self.extend(&word.to_le_bytes()[..len])
     }
 
     /// Appends one byte.

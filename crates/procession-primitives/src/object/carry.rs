@@ -18,6 +18,10 @@ thread_local! {
     static ARRIVING: Cell<Option<BlockId>> = const { Cell::new(None) };
 }
 
+/// So many handles are compared with each new one; with more, those that are there twice are looked
+/// for once, at the end.
+const FEW: usize = 8;
+
 /// The objects whose handles were encoded. They are kept as long as this is.
 #[derive(Debug, Default)]
 pub struct Passengers(Vec<Object>);
@@ -93,8 +97,14 @@ pub fn boarding<T>(body: impl FnOnce() -> T) -> (T, Passengers) {
 fn disembark(depth: u32) -> Vec<Object> {
     BOARDED.with_borrow_mut(|boarded| {
         let start = boarded.partition_point(|(at, _)| *at < depth);
-        let taken = boarded.split_off(start);
+        let mut taken = boarded.split_off(start);
         ANY.set(!boarded.is_empty());
+        if taken.len() > FEW {
+            // Some may be there more than once.
+            let key = |(_, object): &(u32, Object)| (object.id().place, object.id().number);
+            taken.sort_unstable_by_key(key);
+            taken.dedup_by_key(|object| key(object));
+        }
         taken.into_iter().map(|(_, object)| object).collect()
     })
 }
@@ -160,7 +170,7 @@ pub(super) fn board(object: &Object) {
     }
     BOARDED.with_borrow_mut(|boarded| {
         let known = |(at, other): &(u32, Object)| *at == depth && other == object;
-        if !boarded.iter().rev().any(known) {
+        if !boarded.iter().rev().take(FEW).any(known) {
             boarded.push((depth, object.clone()));
             ANY.set(true);
         }
