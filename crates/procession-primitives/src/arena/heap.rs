@@ -20,11 +20,12 @@
 //! passed over; `frees` tells when it is time to search from the start again.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::block::BlockId;
 use super::{Arena, RawLock, UNIT};
 use crate::family::Family;
+use crate::park::monotonic_micros;
 use crate::{member, object};
 
 const USED: u64 = 1 << 63;
@@ -39,6 +40,11 @@ const WARM_UNITS: u32 = 1024;
 
 /// From this size on, an allocation first asks how much memory the machine has left.
 const ASK_FROM: usize = 4 << 20;
+
+/// Asking takes hundreds of microseconds, so an answer holds for so long, and for so small a share of
+/// what was left: no more than is kept back anyway.
+const GRANT_MICROS: u64 = 100_000;
+const GRANT_SHARE: u64 = 16;
 
 /// The heap's own words.
 #[repr(C)]
@@ -131,10 +137,27 @@ fn units_for(bytes: usize) -> Option<u32> {
 
 /// Whether a run of this size is more than the machine has left.
 fn exceeds_memory(bytes: usize) -> bool {
-    let left = (bytes >= ASK_FROM)
-        .then(crate::memory::available_memory)
-        .flatten();
-    left.is_some_and(|left| bytes as u64 > left)
+    /// When this process has asked, in microseconds, and what it may take without asking again.
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    static GRANTED: AtomicU64 = AtomicU64::new(0);
+
+    if bytes < ASK_FROM {
+        return false;
+    }
+    let (bytes, now) = (bytes as u64, monotonic_micros());
+    let take = |granted: u64| granted.checked_sub(bytes);
+    let relaxed = Ordering::Relaxed;
+    if now.saturating_sub(ASKED.load(relaxed)) < GRANT_MICROS
+        && GRANTED.fetch_update(relaxed, relaxed, take).is_ok()
+    {
+        return false;
+    }
+    let Some(left) = crate::memory::available_memory() else {
+        return false;
+    };
+    GRANTED.store(left / GRANT_SHARE, relaxed);
+    ASKED.store(now, relaxed);
+    bytes > left
 }
 
 impl Arena {
