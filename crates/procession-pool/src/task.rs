@@ -76,18 +76,12 @@ impl Task<'_> {
 
     /// For the worker with this line, which may begin `left` more items, as long as it has less than
     /// `memory`.
-    pub(crate) fn worked_by(
-        mut self,
-        line: &'static WorkerLine,
-        left: u64,
-        memory: Option<u64>,
-    ) -> Self {
+    pub(crate) fn work_by(&mut self, line: &'static WorkerLine, left: u64, memory: Option<u64>) {
         self.memory = memory;
         self.is_first = line.items.load(Ordering::Relaxed) == 0;
         let guarded = self.cell.guarded.load(Ordering::Relaxed) != 0;
         self.guard = guarded.then_some(line);
         self.left = left;
-        self
     }
 
     /// Which call the task is of.

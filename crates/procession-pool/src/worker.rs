@@ -211,10 +211,10 @@ impl Worker {
     fn run(&mut self, index: u32, cell: &'static Cell) -> bool {
         let start = monotonic_nanos();
         cell.claimed_at.store(start, Ordering::Relaxed);
-        let Some(task) = Task::resume(self.shared, index, cell) else {
+        let Some(mut task) = Task::resume(self.shared, index, cell) else {
             return true;
         };
-        let mut task = task.worked_by(self.line, self.left, self.orders.memory);
+        task.work_by(self.line, self.left, self.orders.memory);
         let before = task.done();
         context::begin(index);
         match self.code.find(cell.code()) {

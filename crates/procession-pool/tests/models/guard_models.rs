@@ -87,8 +87,8 @@ impl Scenery {
             if !cell.claim(0) {
                 continue;
             }
-            let task = Task::resume(self.shared(), index, cell).expect("whole");
-            let mut task = task.worked_by(self.line, u64::MAX, None);
+            let mut task = Task::resume(self.shared(), index, cell).expect("whole");
+            task.work_by(self.line, u64::MAX, None);
             loop {
                 let was_stopped = self.stopped.get();
                 if task.begin().is_none() {

@@ -123,8 +123,8 @@ pub(crate) fn run(
     index: u32,
     cell: &'static Cell,
 ) -> u64 {
-    let task = Task::resume(shared, index, cell).expect("whole");
-    let mut task = task.worked_by(line, u64::MAX, None);
+    let mut task = Task::resume(shared, index, cell).expect("whole");
+    task.work_by(line, u64::MAX, None);
     let before = task.done();
     while task.begin().is_some() {
         task.enter(Phase::Running);
