@@ -89,7 +89,7 @@ class Loky(ConcurrentFutures):
         self.pool.shutdown(kill_workers=True)
 
 
-class Mpire:
+class Mpire(Multiprocessing):
     """Chunks by default: 64 per worker."""
 
     most_items = 10**5
@@ -102,22 +102,8 @@ class Mpire:
     def map(self, function, items, chunksize=None):
         return self.pool.map(function, items, chunk_size=chunksize)
 
-    def apply(self, function, item):
-        return self.pool.apply(function, (item,))
-
-    def unordered(self, function, items):
-        return self.pool.imap_unordered(function, items)
-
-    outcomes = unordered
-
-    def ordered(self, function, items):
-        return self.pool.imap(function, items)
-
     def pids(self):
         return [process.pid for process in self.pool._workers]
-
-    def close(self):
-        self.pool.terminate()
 
 
 class Pebble:
