@@ -45,7 +45,11 @@ fn follow(trial: &Trial, items: u64, pause: Duration) {
     let what = format!("imap of {items} x 1 KiB, slow consumer");
     let record = trial.record(&format!("{what}: memory"), "MiB", most);
     trial.emit(record.series(series));
-    let record = trial.record(&format!("{what}: growth from second to last third"), "MiB", growth);
+    let record = trial.record(
+        &format!("{what}: growth from second to last third"),
+        "MiB",
+        growth,
+    );
     trial.emit(record.target(Target::AtMost(1.0)));
 }
 
