@@ -74,12 +74,12 @@ impl<'a> Entries<'a> {
             return None;
         }
         let bytes = self.rest.0;
-        let Some((len, kind)) = run_at(bytes) else {
-            return self
-                .rest
-                .next()
-                .map(|(tag, bytes)| Entry::Record(tag, bytes));
-        };
+        // The lowest byte of a header comes first.
+        if bytes.first().is_none_or(|kind| *kind < RUN) {
+            let record = self.rest.next();
+            return record.map(|(tag, bytes)| Entry::Record(tag, bytes));
+        }
+        let (len, kind) = run_at(bytes)?;
         let (run, rest) = bytes.get(HEADER..)?.split_at_checked(len)?;
         (self.kind, self.run, self.rest) = (kind, run, Records(rest));
         self.number()

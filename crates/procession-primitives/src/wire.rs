@@ -286,6 +286,16 @@ pub fn decode_unguarded<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeEr
 /// # Panics
 ///
 /// If the `Deserialize` of `T` does.
+///
+/// # Examples
+///
+/// ```
+/// use procession_primitives::{Number, NumberKind, decode_number};
+///
+/// let number = Number::new(NumberKind::Unsigned, 300);
+/// assert_eq!(decode_number::<u16>(number), Ok(300));
+/// assert!(decode_number::<u8>(number).is_err());
+/// ```
 #[inline]
 pub fn decode_number<T: DeserializeOwned>(number: Number) -> Result<T, DecodeError> {
     match bare::from_number(number) {
