@@ -1,5 +1,7 @@
 //! The stream of one call: chunks into the pool, outcomes back, driven by whoever waits for them.
 
+mod again;
+
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
@@ -10,6 +12,7 @@ use procession_primitives::{EncodeError, Panic, boarding, catch, encode_unguarde
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::again::Again;
 use crate::TaskError;
 use crate::call::{Call, Collected, SPIN};
 use crate::chunk::Chunks;
@@ -65,14 +68,6 @@ pub(crate) struct Map<I: Iterator> {
     pub(crate) interrupted: bool,
     /// Shows how far the call is.
     bar: Option<Bar>,
-}
-
-/// An item that is tried again.
-struct Again {
-    item: u64,
-    prepared: Prepared,
-    attempt: u32,
-    due: Option<Instant>,
 }
 
 /// What was being done when a panic came.
@@ -254,46 +249,6 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
             None if outstanding == 0 => self.pool.take_cell().map(Some),
             taken => Ok(taken),
         }
-    }
-
-    /// Submits items that are to be tried again, when it is time.
-    #[cold]
-    fn feed_again<R>(&mut self, receive: &mut impl Receive<R>) -> Result<(), TaskError> {
-        let now = Instant::now();
-        for _ in 0..self.again.len() {
-            let Some(again) = self.again.pop_front() else {
-                break;
-            };
-            if again.due.is_some_and(|due| due > now) {
-                self.again.push_back(again);
-                continue;
-            }
-            let Some(index) = self.take_cell()? else {
-                self.again.push_front(again);
-                break;
-            };
-            let Some(filling) = Filling::new(&self.pool, index, 0) else {
-                break;
-            };
-            let mut filling = filling.with_runs();
-            let len = again.prepared.len() as u64;
-            if let Err(error) = filling.take(again.prepared) {
-                drop(filling);
-                self.pool.give_back(index);
-                receive.begin(again.item);
-                receive.push(Err(TaskError::ItemEncode(Box::new(error))));
-                receive.end();
-                continue;
-            }
-            // Before all others: it has waited once.
-            let terms = self.terms.in_ring(0);
-            let index = filling.finish(&terms, again.item, again.attempt);
-            self.in_flight += len;
-            if let Some(call) = &mut self.call {
-                call.submit(&self.pool, index);
-            }
-        }
-        Ok(())
     }
 
     /// Fills cell `index` with the next chunk and submits it.
