@@ -10,7 +10,7 @@ use procession_primitives::{
 
 use crate::TaskError;
 use crate::builder::Config;
-use crate::cell::WorkerIndex;
+use crate::cell::{Kind, WorkerIndex};
 use crate::event::Event;
 use crate::hire::{Hired, Output, hire};
 use crate::settle::{self, Orphan, queued};
@@ -128,15 +128,21 @@ impl State {
 
     /// Whether more tasks wait than workers are idle, or about to come.
     pub(crate) fn are_too_few(&self, shared: &Shared) -> bool {
-        let ready = |index| {
-            shared
-                .worker(index)
-                .and_then(WorkerLine::ready_at)
-                .is_some()
+        // Starting, or started and about to take its first task.
+        let is_coming = |index| {
+            let Some(line) = shared.worker(index) else {
+                return false;
+            };
+            let current = line.current.load(Ordering::Relaxed).checked_sub(1);
+            line.ready_at().is_none()
+                || match current.and_then(|index| shared.cell(index)) {
+                    None => line.items.load(Ordering::Relaxed) == 0,
+                    Some(cell) => cell.state().kind == Kind::Queued,
+                }
         };
         let slots = (0..).zip(&self.slots);
-        let starting = slots.filter(|(index, slot)| slot.process.is_some() && !ready(*index));
-        !shared.anyone_idle() && queued(shared) > starting.count()
+        let coming = slots.filter(|(index, slot)| slot.process.is_some() && is_coming(*index));
+        !shared.anyone_idle() && queued(shared) > coming.count()
     }
 
     pub(crate) fn refill(&mut self, config: &Config, place: Place, shared: &Shared) {
