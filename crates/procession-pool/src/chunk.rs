@@ -51,7 +51,7 @@ impl Chunks {
         }
         let (nanos, growth) = match (self.nanos, self.known) {
             (Some(nanos), _) => (nanos.max(1.0), self.largest * GROWTH),
-            // As long as nobody waits for the first ones of a stream without end.
+            // Not of a stream that may have no end: whoever takes from it waits for its first items.
             (None, Some(known)) if left > 0 => (known.max(1.0), f64::INFINITY),
             // Nothing measured yet: one by one, so that a long item keeps no other one waiting.
             (None, _) => return 1,

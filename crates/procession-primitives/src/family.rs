@@ -261,9 +261,9 @@ impl Family {
                     continue;
                 }
             }
-            // A fork takes about as long as a sleep and a wake-up.
-            // Asleep, not looking: a new process is put on a CPU where nothing runs, and two that are put
-            // on one stay there for a while.
+            // Asleep, not looking, though a fork takes about as long as a sleep and a wake-up: a new
+            // process is put on a CPU where nothing runs, and two that are put on one stay there for
+            // a while.
             let received = protocol::receive(&line.socket, Wait::Forever);
             return match received {
                 Ok(answer) => {

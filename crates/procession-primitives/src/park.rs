@@ -39,8 +39,8 @@ const ANY_LIMIT: Duration = Duration::from_millis(5);
 /// Most words that [`Family::park_any`] watches: the kernel takes 128.
 const MOST: usize = 120;
 
-/// How long to look before sleeping where something is expected soon: a fork, or a process's end.
-/// Each takes less than that, and a sleep and a wake-up on an idle processor as long again.
+/// How long to look before sleeping where something is expected soon: a process's end.
+/// It takes less than that, and a sleep and a wake-up on an idle processor as long again.
 const SPIN: Duration = Duration::from_micros(300);
 
 /// Looks for an answer for a short while, letting others run in between.

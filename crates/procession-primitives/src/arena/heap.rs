@@ -20,6 +20,7 @@
 //! passed over; `frees` tells when it is time to search from the start again.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::block::BlockId;
@@ -42,8 +43,8 @@ const WARM_UNITS: u32 = 1024;
 const ASK_FROM: usize = 4 << 20;
 
 /// Asking takes hundreds of microseconds, so an answer holds for so long, and for so small a share of
-/// what was left: no more than is kept back anyway.
-const GRANT_MICROS: u64 = 100_000;
+/// what was left: as many processes as can run meanwhile take no more than is kept back anyway.
+const GRANT_MICROS: u64 = 10_000;
 const GRANT_SHARE: u64 = 16;
 
 /// The heap's own words.
@@ -140,6 +141,7 @@ fn exceeds_memory(bytes: usize) -> bool {
     /// When this process has asked, in microseconds, and what it may take without asking again.
     static ASKED: AtomicU64 = AtomicU64::new(0);
     static GRANTED: AtomicU64 = AtomicU64::new(0);
+    static CPUS: OnceLock<u64> = OnceLock::new();
 
     if bytes < ASK_FROM {
         return false;
@@ -155,7 +157,8 @@ fn exceeds_memory(bytes: usize) -> bool {
     let Some(left) = crate::memory::available_memory() else {
         return false;
     };
-    GRANTED.store(left / GRANT_SHARE, relaxed);
+    let cpus = CPUS.get_or_init(|| crate::cpu_count().get() as u64);
+    GRANTED.store(left / (GRANT_SHARE * cpus), relaxed);
     ASKED.store(now, relaxed);
     bytes > left
 }
