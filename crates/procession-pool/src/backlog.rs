@@ -78,7 +78,7 @@ impl Inner {
     /// Notes that filled cell `index` is for `job`.
     fn assign(&self, state: &mut State, index: u32, job: Arc<dyn Job>) {
         if let Some(cell) = self.shared.cell(index) {
-            cell.mailbox.store(HUB, Ordering::Relaxed);
+            cell.address_to(HUB);
             job.placed(index);
             state.put(index, job);
         }

@@ -60,7 +60,7 @@ impl Call {
         let Some(cell) = pool.shared.cell(index) else {
             return;
         };
-        cell.mailbox.store(self.mailbox, Ordering::Relaxed);
+        cell.address_to(self.mailbox);
         self.outstanding += 1;
         pool.submit(index);
     }
@@ -69,7 +69,7 @@ impl Call {
     pub(crate) fn post(&mut self, pool: &Inner, index: u32, worker: u32) {
         let lines = pool.shared.cell(index).zip(pool.shared.worker(worker));
         if let Some((cell, line)) = lines {
-            cell.mailbox.store(self.mailbox, Ordering::Relaxed);
+            cell.address_to(self.mailbox);
             self.outstanding += 1;
             cell.queued_at.store(monotonic_nanos(), Ordering::Relaxed);
             cell.queue();
@@ -159,7 +159,7 @@ impl Call {
 
     /// Finds finished tasks whose worker died before it could tell.
     fn collect_orphans(&mut self, pool: &Inner) -> bool {
-        let mine = |cell: &Cell| cell.mailbox.load(Ordering::Relaxed) == self.mailbox;
+        let mine = |cell: &Cell| cell.mailbox() == self.mailbox;
         let mut orphans = Vec::new();
         pool.crew.take_orphans(&pool.shared, mine, &mut orphans);
         self.finished.extend(orphans.iter().map(|(index, _)| index));
@@ -179,7 +179,7 @@ impl Call {
     pub(crate) fn stop(&mut self, pool: &Inner) {
         for (index, cell) in pool.shared.cells() {
             let state = cell.state();
-            if cell.mailbox.load(Ordering::Relaxed) == self.mailbox && state.kind == Kind::Claimed {
+            if cell.mailbox() == self.mailbox && state.kind == Kind::Claimed {
                 pool.crew.stop(&pool.shared, index, cell, state.worker);
             }
         }
@@ -189,7 +189,7 @@ impl Call {
     pub(crate) fn cancel(&mut self, pool: &Inner) {
         for (index, cell) in pool.shared.cells() {
             // A cell that serves as mailbox of another call is never `QUEUED` for this one.
-            if cell.mailbox.load(Ordering::Relaxed) == self.mailbox && cell.cancel() {
+            if cell.mailbox() == self.mailbox && cell.cancel() {
                 self.outstanding -= 1;
                 self.put_away(pool, index);
             }
@@ -265,7 +265,7 @@ impl Collected {
     pub(crate) fn read(pool: &Inner, index: u32) -> Option<Collected> {
         let cell = pool.shared.cell(index)?;
         // SAFETY: `DONE`, so the program's; read before the cell is recycled.
-        let output = unsafe { pool.shared.output(index, cell) };
+        let output = unsafe { pool.shared.output(cell) };
         let collected = Collected {
             index,
             first: cell.first.load(Ordering::Relaxed),

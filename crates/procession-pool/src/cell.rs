@@ -23,6 +23,7 @@
 //! after a death, what is committed is what counts, and the item in progress is the first without
 //! a record, if `at` says that it was begun. See `README.md` beside this file.
 
+use core::mem::offset_of;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use procession_primitives::Phase;
@@ -78,40 +79,65 @@ impl State {
 /// Bytes of input and of output that lie in the cell itself.
 pub(crate) const SMALL: usize = 128;
 
-/// The control part of a cell. Its small input and output follow it in memory.
+/// Bytes in a cell, for the one whose the task is by its state. See `small_input` in `shared.rs`.
+type Small = [AtomicU64; SMALL / 8];
+
+/// A task.
+///
+/// A cache line that one process writes has to be fetched by the next one that uses it, so words are
+/// side by side that the same ones write at the same time, and a number needs two lines: one there with
+/// the item, one back with its value.
 #[repr(C, align(128))]
 #[derive(Debug)]
 pub(crate) struct Cell {
+    // What whoever works on the task writes.
     state: AtomicU32,
     /// Next in the list of finished tasks that this one is in.
     pub(crate) next: AtomicU32,
-    /// The cell whose `inbox` gets this task when it is finished, or [`HUB`](crate::mailbox::HUB).
-    pub(crate) mailbox: AtomicU32,
-    /// List of finished tasks, in a cell that serves as mailbox: see `mailbox.rs`.
-    pub(crate) inbox: AtomicU32,
-    pub(crate) items: AtomicU32,
-    /// Whether its items are guarded: see `guard.rs`.
-    pub(crate) guarded: AtomicU32,
-    /// Number of the first item in its call.
-    pub(crate) first: AtomicU64,
     /// Item in progress and its phase: `item << 3 | phase`.
     at: AtomicU64,
-    /// Trampoline, function, and the function that makes the state, if there is one.
-    code: [[AtomicU64; 2]; 3],
-    /// Block with the input, 0 if it is in the cell; and its length.
-    pub(crate) input: AtomicU64,
-    pub(crate) input_len: AtomicU64,
     /// Block with the output, 0 if it is in the cell; and its committed length.
     pub(crate) output: AtomicU64,
     pub(crate) output_len: AtomicU64,
-    /// While the output moves to a larger block: where from and where to.
-    pub(crate) output_old: AtomicU64,
-    pub(crate) output_new: AtomicU64,
     /// Nanoseconds that workers have spent on it.
     pub(crate) nanos: AtomicU64,
-    /// When it was submitted and when it was claimed last, on the monotonic clock.
-    pub(crate) queued_at: AtomicU64,
+    /// When it was claimed last, on the monotonic clock.
     pub(crate) claimed_at: AtomicU64,
+    pub(crate) small_output: Small,
+    reserved: [AtomicU64; 2],
+
+    // What all tasks of a call have in common, and is written only where it is not there yet: here and
+    // at the end.
+    /// Trampoline, function, and the function that makes the state, if there is one.
+    code: [[AtomicU64; 2]; 3],
+    /// The cell whose `inbox` gets this task when it is finished, or [`HUB`](crate::mailbox::HUB).
+    mailbox: AtomicU32,
+    /// Whether its items are guarded: see `guard.rs`.
+    pub(crate) guarded: AtomicU32,
+    /// Whether the output may have runs of numbers: see `entry.rs`.
+    pub(crate) runs: AtomicU32,
+    /// The ring that it is offered in.
+    pub(crate) ring: AtomicU32,
+
+    // What whoever submits the task writes.
+    /// Number of the first item in its call.
+    pub(crate) first: AtomicU64,
+    /// Block with the input, 0 if it is in the cell; and its length.
+    pub(crate) input: AtomicU64,
+    pub(crate) input_len: AtomicU64,
+    /// When it was submitted, on the monotonic clock.
+    pub(crate) queued_at: AtomicU64,
+    pub(crate) items: AtomicU32,
+    /// How often its items were tried before.
+    pub(crate) attempt: AtomicU32,
+    /// Set to have the items that are not begun left alone.
+    pub(crate) stop: AtomicU32,
+    /// List of finished tasks, in a cell that serves as mailbox: see `mailbox.rs`. Apart from what a
+    /// worker writes on its way: whoever waits looks at it all the time.
+    pub(crate) inbox: AtomicU32,
+    pub(crate) small_input: Small,
+    reserved_too: [AtomicU64; 2],
+
     /// Which call it is of: what workers keep for a call is found by this.
     pub(crate) call: AtomicU64,
     /// Block and length of what all tasks of the call have in common.
@@ -122,23 +148,41 @@ pub(crate) struct Cell {
     pub(crate) limit: AtomicU64,
     /// For the items' seeds.
     pub(crate) seed: AtomicU64,
-    /// How often its items were tried before.
-    pub(crate) attempt: AtomicU32,
-    /// Set to have the items that are not begun left alone.
-    pub(crate) stop: AtomicU32,
-    /// The ring that it is offered in.
-    pub(crate) ring: AtomicU32,
-    /// Whether the output may have runs of numbers: see `entry.rs`.
-    pub(crate) runs: AtomicU32,
+    /// While the output moves to a larger block: where from and where to.
+    pub(crate) output_old: AtomicU64,
+    pub(crate) output_new: AtomicU64,
 }
 
 /// Distance from one cell to the next.
 pub(crate) const CELL_STRIDE: usize = 512;
-pub(crate) const SMALL_INPUT_AT: usize = size_of::<Cell>();
-pub(crate) const SMALL_OUTPUT_AT: usize = SMALL_INPUT_AT + SMALL;
 
-const _: () = assert!(size_of::<Cell>() == 256);
-const _: () = assert!(SMALL_OUTPUT_AT + SMALL <= CELL_STRIDE);
+const _: () = assert!(size_of::<Cell>() == CELL_STRIDE);
+// What belongs together begins a line.
+const _: () = assert!(offset_of!(Cell, code) == 192 && offset_of!(Cell, first) == 256);
+const _: () = assert!(offset_of!(Cell, call) == 448);
+
+/// Stores `value` if it is not there: whoever only reads the line keeps it.
+pub(crate) trait Ensure<T> {
+    fn ensure(&self, value: T);
+}
+
+impl Ensure<u32> for AtomicU32 {
+    #[inline]
+    fn ensure(&self, value: u32) {
+        if self.load(Ordering::Relaxed) != value {
+            self.store(value, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Ensure<u64> for AtomicU64 {
+    #[inline]
+    fn ensure(&self, value: u64) {
+        if self.load(Ordering::Relaxed) != value {
+            self.store(value, Ordering::Relaxed);
+        }
+    }
+}
 
 impl Cell {
     pub(crate) fn state(&self) -> State {
@@ -226,8 +270,17 @@ impl Cell {
 
     pub(crate) fn set_code(&self, code: [[u64; 2]; 3]) {
         for (to, from) in self.code.iter().flatten().zip(code.iter().flatten()) {
-            to.store(*from, Ordering::Relaxed);
+            to.ensure(*from);
         }
+    }
+
+    /// Has the finished task go to `mailbox`.
+    pub(crate) fn address_to(&self, mailbox: u32) {
+        self.mailbox.ensure(mailbox);
+    }
+
+    pub(crate) fn mailbox(&self) -> u32 {
+        self.mailbox.load(Ordering::Relaxed)
     }
 
     /// Code addresses, as words: trampoline, function, maker of the state.

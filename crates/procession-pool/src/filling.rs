@@ -16,13 +16,14 @@ use procession_primitives::{
 };
 use serde::Serialize;
 
-use crate::cell::{Cell, SMALL};
+use crate::cell::{Cell, Ensure, SMALL};
 use crate::entry::{Entries, Entry, Page, Pen, Value};
 use crate::inner::Inner;
 use crate::options::Options;
 use crate::raw::Items;
 use crate::record::{self, HEADER, Tag};
 use crate::run::Code;
+use crate::shared::small_input;
 
 /// What all tasks of a call have in common.
 #[derive(Debug, Clone, Copy)]
@@ -79,10 +80,8 @@ impl Terms {
 
     fn write(&self, cell: &Cell) {
         cell.set_code(self.code.words());
-        cell.guarded
-            .store(u32::from(self.guarded), Ordering::Relaxed);
-        cell.ring.store(self.ring, Ordering::Relaxed);
-        cell.stop.store(0, Ordering::Relaxed);
+        cell.guarded.ensure(u32::from(self.guarded));
+        cell.ring.ensure(self.ring);
         for (word, value) in [
             (&cell.call, self.call),
             (&cell.context, self.context.0),
@@ -90,10 +89,11 @@ impl Terms {
             (&cell.notice, self.notice),
             (&cell.limit, self.limit),
             (&cell.seed, self.seed),
-            (&cell.claimed_at, 0),
         ] {
-            word.store(value, Ordering::Relaxed);
+            word.ensure(value);
         }
+        cell.stop.store(0, Ordering::Relaxed);
+        cell.claimed_at.store(0, Ordering::Relaxed);
     }
 }
 
@@ -123,7 +123,7 @@ impl Prepared {
     pub(crate) fn again(pool: &Inner, index: u32, item: u32) -> Option<Prepared> {
         let cell = pool.shared.cell(index)?;
         // SAFETY: `DONE`, so the program's; read before the cell is recycled.
-        let input = unsafe { pool.shared.input(index, cell) }?;
+        let input = unsafe { pool.shared.input(cell) }?;
         let mut number = Vec::new();
         let (tag, encoded) = match Entries::new(input).nth(item as usize)? {
             Entry::Record(tag, encoded) => (tag, encoded),
@@ -173,6 +173,7 @@ impl<'a> Filling<'a> {
     /// Starts to fill cell `index`, which was taken from the free list.
     ///
     /// When it no longer fits into the cell, the block has room for `expected` bytes at once.
+    #[inline]
     pub(crate) fn new(pool: &'a Inner, index: u32, expected: usize) -> Option<Filling<'a>> {
         let cell = pool.shared.cell(index)?;
         Some(Filling {
@@ -187,10 +188,9 @@ impl<'a> Filling<'a> {
         })
     }
 
-    /// For a task whose outcomes are read as entries: see `entry.rs`.
-    pub(crate) fn with_runs(mut self) -> Filling<'a> {
+    /// The same for a task whose outcomes are read as entries: see `entry.rs`.
+    pub(crate) fn have_runs(&mut self) {
         self.pen.runs = true;
-        self
     }
 
     pub(crate) fn items(&self) -> u32 {
@@ -245,7 +245,7 @@ impl<'a> Filling<'a> {
         match &mut self.block {
             Some(block) => block.bytes_mut(),
             // SAFETY: the cell is free and ours to fill.
-            None => unsafe { self.pool.shared.small_input(self.index) },
+            None => unsafe { small_input(self.cell) },
         }
     }
 
@@ -270,29 +270,24 @@ impl<'a> Filling<'a> {
     }
 
     /// Makes the cell ready to be submitted. Its items are the call's from number `first` on.
-    pub(crate) fn finish(self, terms: &Terms, first: u64, attempt: u32) -> u32 {
+    pub(crate) fn finish(&mut self, terms: &Terms, first: u64, attempt: u32) -> u32 {
         let cell = self.cell;
         terms.write(cell);
         cell.items.store(self.items, Ordering::Relaxed);
-        cell.runs.store(self.pen.runs.into(), Ordering::Relaxed);
+        cell.runs.ensure(self.pen.runs.into());
         cell.first.store(first, Ordering::Relaxed);
         cell.attempt.store(attempt, Ordering::Relaxed);
         let len = self.len();
         cell.input_len.store(len as u64, Ordering::Relaxed);
         // The block is the cell's from now on, until the cell is recycled.
-        let block = self
-            .block
-            .map_or(0, |block| block.finish().0.into_id().to_word());
+        let block = self.block.take();
+        let block = block.map_or(0, |block| block.finish().0.into_id().to_word());
         cell.input.store(block, Ordering::Relaxed);
-        for word in [
-            &cell.output,
-            &cell.output_len,
-            &cell.output_old,
-            &cell.output_new,
-            &cell.nanos,
-        ] {
+        for word in [&cell.output, &cell.output_len, &cell.nanos] {
             word.store(0, Ordering::Relaxed);
         }
+        cell.output_old.ensure(0);
+        cell.output_new.ensure(0);
         cell.set_at(0, Phase::Idle);
         self.index
     }

@@ -45,12 +45,15 @@ pub(crate) struct InHand {
 }
 
 impl WorkerLine {
-    /// Begins a guarded item. False if its task is stopped: the item is to be left alone.
-    pub(crate) fn guard(&self, stop: &AtomicU32) -> bool {
+    /// Begins a guarded item, `timed` if it may not take for ever. False if its task is stopped: the
+    /// item is to be left alone.
+    pub(crate) fn guard(&self, stop: &AtomicU32, timed: bool) -> bool {
         // What is left of the item before.
         self.unguard();
         let count = self.guard.load(Ordering::Relaxed) & !STATE;
-        self.begun_at.store(monotonic_micros(), Ordering::Relaxed);
+        if timed {
+            self.begun_at.store(monotonic_micros(), Ordering::Relaxed);
+        }
         // Release: whoever sees the item sees when it was begun.
         self.guard.store(count + ONE + RUNNING, Ordering::Release);
         // SeqCst: pairs with the fence in `Crew::stop`: either we see that the task is stopped, or

@@ -263,7 +263,7 @@ impl Inner {
     /// Finished tasks that dead workers may have left out of the inbox.
     fn orphans(&self) -> Vec<Orphan> {
         let mut orphans = Vec::new();
-        let mine = |cell: &Cell| cell.mailbox.load(Ordering::Relaxed) == HUB;
+        let mine = |cell: &Cell| cell.mailbox() == HUB;
         self.crew.take_orphans(&self.shared, mine, &mut orphans);
         orphans
     }

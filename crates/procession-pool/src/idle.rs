@@ -18,9 +18,9 @@
 //! the worker, and offers all tasks again.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use procession_primitives::wake;
+use procession_primitives::{monotonic_nanos, wake};
 
 use crate::cell::WorkerIndex;
 use crate::shared::{CLOSED, Shared, WorkerLine};
@@ -28,9 +28,9 @@ use crate::shared::{CLOSED, Shared, WorkerLine};
 /// Words of a bitmap over all workers.
 pub(crate) const WORDS: usize = (crate::MAX_WORKERS as usize).div_ceil(64);
 
-/// Longest look for the next task before sleeping: about what a wake-up costs both sides.
-const SPIN_MOST: Duration = Duration::from_micros(50);
-const SPIN_LEAST: Duration = Duration::from_micros(1);
+/// Longest look for the next task before sleeping, in nanoseconds: about what a wake-up costs both sides.
+const SPIN_MOST: u64 = 50_000;
+const SPIN_LEAST: u64 = 1_000;
 
 /// Where a worker's bit is.
 fn place(index: WorkerIndex) -> (usize, u64) {
@@ -136,8 +136,10 @@ pub(crate) struct Idle {
     index: WorkerIndex,
     /// Whether its bit may be set.
     searching: bool,
-    /// How long to look before sleeping: as long as it has paid of late.
-    spin: Duration,
+    /// How long to look before sleeping, in nanoseconds: as long as it has paid of late.
+    spin: u64,
+    /// When the worker last looked at the clock, on the monotonic one.
+    pub(crate) now: u64,
 }
 
 impl Idle {
@@ -147,6 +149,7 @@ impl Idle {
             index,
             searching: false,
             spin: SPIN_MOST,
+            now: monotonic_nanos(),
         }
     }
 
@@ -176,11 +179,13 @@ impl Idle {
             searching.fetch_or(bit, Ordering::Relaxed);
         }
         self.shared.ask_for_more();
-        let start = Instant::now();
-        while start.elapsed() < self.spin {
+        let start = self.look_at_clock();
+        while self.look_at_clock() - start < self.spin {
             for _ in 0..32 {
                 if self.shared.has_hints() || self.is_meant() {
                     self.spin = (self.spin * 2).min(SPIN_MOST);
+                    // The kernel may have had others run since the last look.
+                    self.look_at_clock();
                     return true;
                 }
                 std::hint::spin_loop();
@@ -188,13 +193,20 @@ impl Idle {
         }
         let wanted = self.sleep(deadline);
         // Had it looked a little longer, it would have found something: or not.
-        let paid = start.elapsed() < SPIN_MOST * 2;
+        let paid = self.look_at_clock() - start < SPIN_MOST * 2;
         self.spin = if paid {
             SPIN_MOST
         } else {
             (self.spin / 4).max(SPIN_LEAST)
         };
         wanted
+    }
+
+    /// What time it is, for [`now`](Self::now), too.
+    #[inline]
+    pub(crate) fn look_at_clock(&mut self) -> u64 {
+        self.now = monotonic_nanos();
+        self.now
     }
 
     /// Whether there is something for this worker alone: a letter, or its end.

@@ -39,7 +39,7 @@ pub(crate) fn push(shared: &Shared, index: u32) {
     let Some(cell) = shared.cell(index) else {
         return;
     };
-    let Some(inbox) = inbox(shared, cell.mailbox.load(Ordering::Relaxed)) else {
+    let Some(inbox) = inbox(shared, cell.mailbox()) else {
         return;
     };
     let mut head = inbox.load(Ordering::Relaxed);

@@ -14,7 +14,7 @@ use procession_primitives::{
 use crate::cell::Cell;
 use crate::entry::{Page, Pen, kind_of_run, open_run};
 use crate::record::HEADER;
-use crate::shared::Shared;
+use crate::shared::{Shared, small_output};
 
 /// An output's first block is as long as the input, up to this.
 const INPUT_HINT: u64 = 1 << 20;
@@ -22,7 +22,6 @@ const INPUT_HINT: u64 = 1 << 20;
 /// The output of a task: in its cell at first, then in a block that grows.
 pub(crate) struct Output {
     shared: Shared,
-    index: u32,
     cell: &'static Cell,
     bytes: &'static mut [u8],
     pub(crate) len: usize,
@@ -30,19 +29,18 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    pub(crate) fn open(shared: Shared, index: u32, cell: &'static Cell) -> Option<Output> {
+    pub(crate) fn open(shared: Shared, cell: &'static Cell) -> Option<Output> {
         let len = usize::try_from(cell.output_len.load(Ordering::Relaxed)).ok()?;
         let bytes = match BlockId::from_word(cell.output.load(Ordering::Relaxed)) {
             None => {
                 // SAFETY: claimed by this worker, and kept no longer than the claim.
-                unsafe { shared.small_output(index) }
+                unsafe { small_output(cell) }
             }
             // SAFETY: as above; the block is the program's, which leaves it to the claimer.
             Some(block) => unsafe { shared.arena().lend_block(block, shared.owner()) }?,
         };
         let mut output = Output {
             shared,
-            index,
             cell,
             bytes,
             len,
@@ -87,7 +85,6 @@ impl Output {
         let block = Block::new(self.shared.family, doubled)
             .or_else(|_| Block::new(self.shared.family, needed))?;
         self.bytes = move_output(&self.shared, self.cell, block, &self.bytes[..self.len])?;
-        debug_assert!(self.index < crate::shared::CELLS);
         Ok(())
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn settle(
                     let spent = monotonic_nanos().saturating_sub(claimed);
                     cell.nanos.fetch_add(spent, Ordering::Relaxed);
                 }
-                let task = Task::resume(*shared, at, cell);
+                let task = Task::resume(*shared, cell);
                 let settled = task.map(|mut task| task.settle(death, verdict));
                 if let Some(Ok(false)) = settled {
                     // The items that it had not begun run elsewhere; those it had finished are

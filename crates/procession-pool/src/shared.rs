@@ -6,12 +6,13 @@
 //! its claimer while `CLAIMED`, the program otherwise.
 #![allow(unsafe_code, reason = "borrows the bytes of cells in shared memory")]
 
+use core::slice;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use procession_primitives::{Arena, BlockId, Family, MemberId};
 use serde::{Deserialize, Serialize};
 
-use crate::cell::{CELL_STRIDE, Cell, SMALL, SMALL_INPUT_AT, SMALL_OUTPUT_AT};
+use crate::cell::{CELL_STRIDE, Cell, SMALL};
 use crate::idle::WORDS;
 
 /// Tasks that a pool can have at once.
@@ -63,6 +64,8 @@ pub(crate) struct Offers {
     /// Where each ring's head was when it was last looked at: a look takes the line from the workers,
     /// and is needed once in a ring's length.
     heads: [u64; RINGS],
+    /// Where each ring's tail is.
+    tails: [u64; RINGS],
 }
 
 /// What a worker tells of itself, and what it is told.
@@ -211,7 +214,7 @@ impl Shared {
     /// Offers cell `index` to the workers. False if its ring is full.
     pub(crate) fn offer(&self, offers: &mut Offers, index: u32, ring: usize) -> bool {
         let ring = ring.min(RINGS - 1);
-        let tail = self.header.tail[ring].0.load(Ordering::Relaxed);
+        let tail = offers.tails[ring];
         let head = &mut offers.heads[ring];
         if tail - *head >= RING {
             // Acquire: the slot is written only after its last reader has moved on.
@@ -226,6 +229,7 @@ impl Shared {
         hint.store(index, Ordering::Relaxed);
         // Release: whoever sees the new tail sees the hint.
         self.header.tail[ring].0.store(tail + 1, Ordering::Release);
+        offers.tails[ring] = tail + 1;
         true
     }
 
@@ -272,9 +276,14 @@ impl Shared {
     /// # Safety
     ///
     /// The task is the caller's by its state, for `'a`.
-    pub(crate) unsafe fn input<'a>(&self, index: u32, cell: &Cell) -> Option<&'a [u8]> {
-        // SAFETY: as promised by the caller.
-        unsafe { self.part(index, SMALL_INPUT_AT, &cell.input, &cell.input_len) }
+    pub(crate) unsafe fn input<'a>(&self, cell: &'a Cell) -> Option<&'a [u8]> {
+        let len = usize::try_from(cell.input_len.load(Ordering::Relaxed)).ok()?;
+        match BlockId::from_word(cell.input.load(Ordering::Relaxed)) {
+            // SAFETY: as promised by the caller; all blocks of tasks are the program's.
+            Some(block) => unsafe { self.arena().borrow_block(block, self.owner(), len) },
+            // SAFETY: as promised by the caller.
+            None => unsafe { small_input(cell) }.get(..len),
+        }
     }
 
     /// The committed output of a task.
@@ -282,9 +291,15 @@ impl Shared {
     /// # Safety
     ///
     /// As [`input`](Self::input).
-    pub(crate) unsafe fn output<'a>(&self, index: u32, cell: &Cell) -> Option<&'a [u8]> {
-        // SAFETY: as promised by the caller.
-        unsafe { self.part(index, SMALL_OUTPUT_AT, &cell.output, &cell.output_len) }
+    pub(crate) unsafe fn output<'a>(&self, cell: &'a Cell) -> Option<&'a [u8]> {
+        // Acquire: pairs with the Release of `Task`, which commits what is written.
+        let len = usize::try_from(cell.output_len.load(Ordering::Acquire)).ok()?;
+        match BlockId::from_word(cell.output.load(Ordering::Relaxed)) {
+            // SAFETY: as in `input`.
+            Some(block) => unsafe { self.arena().borrow_block(block, self.owner(), len) },
+            // SAFETY: as promised by the caller.
+            None => unsafe { small_output(cell) }.get(..len),
+        }
     }
 
     /// What all tasks of a call have in common.
@@ -298,47 +313,24 @@ impl Shared {
         // SAFETY: as promised by the caller: a call keeps it as long as its tasks.
         unsafe { self.arena().borrow_block(block, self.owner(), len) }
     }
+}
 
-    unsafe fn part<'a>(
-        &self,
-        index: u32,
-        small: usize,
-        block: &AtomicU64,
-        len: &AtomicU64,
-    ) -> Option<&'a [u8]> {
-        let len = usize::try_from(len.load(Ordering::Acquire)).ok()?;
-        match BlockId::from_word(block.load(Ordering::Relaxed)) {
-            // SAFETY: as promised by the caller; all blocks of tasks are the program's.
-            Some(block) => unsafe { self.arena().borrow_block(block, self.owner(), len) },
-            // SAFETY: as promised by the caller.
-            None => unsafe { self.small(index, small) }.get(..len),
-        }
-    }
+/// The input bytes in a cell.
+///
+/// # Safety
+///
+/// The task is the caller's by its state, for `'a`; `FREE`, if the bytes are to be changed.
+pub(crate) unsafe fn small_input<'a>(cell: &Cell) -> &'a mut [u8] {
+    // SAFETY: atomics, so they may be changed; nobody else looks at them, as the caller promises.
+    unsafe { slice::from_raw_parts_mut(cell.small_input.as_ptr().cast_mut().cast(), SMALL) }
+}
 
-    /// The input bytes in the cell.
-    ///
-    /// # Safety
-    ///
-    /// The cell is `FREE` and the caller's to fill, for `'a`.
-    pub(crate) unsafe fn small_input<'a>(&self, index: u32) -> &'a mut [u8] {
-        // SAFETY: as promised by the caller.
-        unsafe { self.small(index, SMALL_INPUT_AT) }
-    }
-
-    /// The output bytes in the cell.
-    ///
-    /// # Safety
-    ///
-    /// The task is the caller's by its state, for `'a`.
-    pub(crate) unsafe fn small_output<'a>(&self, index: u32) -> &'a mut [u8] {
-        // SAFETY: as promised by the caller.
-        unsafe { self.small(index, SMALL_OUTPUT_AT) }
-    }
-
-    unsafe fn small<'a>(&self, index: u32, at: usize) -> &'a mut [u8] {
-        let offset = self.place.offset + cell_at(index.min(CELLS - 1)) + at as u64;
-        // SAFETY: within the pool's block, which outlives its workers; exclusive by the state.
-        let bytes = unsafe { self.arena().bytes_at(offset, SMALL) };
-        bytes.unwrap_or_default()
-    }
+/// The output bytes in a cell.
+///
+/// # Safety
+///
+/// The task is the caller's by its state, for `'a`.
+pub(crate) unsafe fn small_output<'a>(cell: &Cell) -> &'a mut [u8] {
+    // SAFETY: as in `small_input`.
+    unsafe { slice::from_raw_parts_mut(cell.small_output.as_ptr().cast_mut().cast(), SMALL) }
 }

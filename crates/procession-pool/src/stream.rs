@@ -253,10 +253,10 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
 
     /// Fills cell `index` with the next chunk and submits it.
     fn fill<R: DeserializeOwned>(&mut self, index: u32, receive: &mut impl Receive<R>) {
-        let Some(filling) = Filling::new(&self.pool, index, self.expected) else {
+        let Some(mut filling) = Filling::new(&self.pool, index, self.expected) else {
             return;
         };
-        let mut filling = filling.with_runs();
+        filling.have_runs();
         let first = self.next;
         let size = self.chunks.next_size(self.items.size_hint().0);
         let size = u64::from(size).min(self.allowance) as u32;

@@ -29,6 +29,8 @@ pub(crate) struct Task<'a> {
     record: Option<usize>,
     /// The worker's line, if its items are guarded.
     guard: Option<&'static WorkerLine>,
+    /// Whether they may not take for ever.
+    timed: bool,
     /// Items that the worker may still begin in its life.
     left: u64,
     /// Bytes of private memory with which it begins no further one, unless it would be its first.
@@ -48,17 +50,17 @@ pub(crate) enum Verdict {
 }
 
 impl Task<'_> {
-    /// The claimed task `index`. Goes on where a dead worker may have left it.
-    pub(crate) fn resume(shared: Shared, index: u32, cell: &'static Cell) -> Option<Task<'static>> {
+    /// The claimed task in `cell`. Goes on where a dead worker may have left it.
+    pub(crate) fn resume(shared: Shared, cell: &'static Cell) -> Option<Task<'static>> {
         // SAFETY: claimed by this worker.
-        let input = unsafe { shared.input(index, cell) }?;
+        let input = unsafe { shared.input(cell) }?;
         // SAFETY: as above.
-        let done = Entries::new(unsafe { shared.output(index, cell) }?).count();
+        let done = Entries::new(unsafe { shared.output(cell) }?).count();
         let mut inputs = Entries::new(input);
         for _ in 0..done {
             inputs.next()?;
         }
-        let output = Output::open(shared, index, cell)?;
+        let output = Output::open(shared, cell)?;
         let item = done as u32;
         Some(Task {
             shared,
@@ -68,6 +70,7 @@ impl Task<'_> {
             output,
             record: None,
             guard: None,
+            timed: false,
             left: u64::MAX,
             memory: None,
             is_first: false,
@@ -81,6 +84,10 @@ impl Task<'_> {
         self.is_first = line.items.load(Ordering::Relaxed) == 0;
         let guarded = self.cell.guarded.load(Ordering::Relaxed) != 0;
         self.guard = guarded.then_some(line);
+        let limits = [&self.cell.notice, &self.cell.limit];
+        self.timed = limits
+            .iter()
+            .any(|limit| limit.load(Ordering::Relaxed) != 0);
         self.left = left;
     }
 
@@ -142,7 +149,7 @@ impl Task<'_> {
         self.cell.set_at(self.item, Phase::Decoding);
         self.record = Some(self.output.len);
         while let Some(line) = self.guard
-            && !line.guard(&self.cell.stop)
+            && !line.guard(&self.cell.stop, self.timed)
         {
             self.guard = None;
             self.fail(Tag::Cancelled, &());

@@ -209,9 +209,10 @@ impl Worker {
 
     /// Whether all its items have an outcome now: a worker at the end of its life leaves some.
     fn run(&mut self, index: u32, cell: &'static Cell) -> bool {
-        let start = monotonic_nanos();
+        // The task before it has just ended, or the wait for this one has: no need to look again.
+        let start = self.idle.now;
         cell.claimed_at.store(start, Ordering::Relaxed);
-        let Some(mut task) = Task::resume(self.shared, index, cell) else {
+        let Some(mut task) = Task::resume(self.shared, cell) else {
             return true;
         };
         task.work_by(self.line, self.left, self.orders.memory);
@@ -228,7 +229,7 @@ impl Worker {
         } else if self.left != u64::MAX {
             self.left = self.left.saturating_sub(items);
         }
-        let nanos = monotonic_nanos().saturating_sub(start);
+        let nanos = self.idle.look_at_clock().saturating_sub(start);
         let add = |word: &AtomicU64, more: u64| {
             // Nobody else writes it: the cell is claimed, the line is this worker's.
             word.store(word.load(Ordering::Relaxed) + more, Ordering::Relaxed);

@@ -34,10 +34,10 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
                 self.again.push_front(again);
                 break;
             };
-            let Some(filling) = Filling::new(&self.pool, index, 0) else {
+            let Some(mut filling) = Filling::new(&self.pool, index, 0) else {
                 break;
             };
-            let mut filling = filling.with_runs();
+            filling.have_runs();
             let len = again.prepared.len() as u64;
             if let Err(error) = filling.take(again.prepared) {
                 drop(filling);

@@ -83,7 +83,7 @@ fn work(shared: Shared, index: u32, cells: &[u32]) {
     for &at in cells {
         let cell = shared.cell(at).expect("a cell");
         if cell.claim(index) {
-            worker::run(shared, line, at, cell);
+            worker::run(shared, line, cell);
             cell.finish(index);
             mailbox::push(&shared, at);
         }
@@ -174,7 +174,7 @@ fn given_up() {
     });
     scene::worker(1, move || {
         let line = shared.worker(1).expect("a line");
-        worker::run(shared, line, other, second);
+        worker::run(shared, line, second);
         second.finish(1);
         mailbox::push(&shared, other);
     });

@@ -87,7 +87,7 @@ impl Scenery {
             if !cell.claim(0) {
                 continue;
             }
-            let mut task = Task::resume(self.shared(), index, cell).expect("whole");
+            let mut task = Task::resume(self.shared(), cell).expect("whole");
             task.work_by(self.line, u64::MAX, None);
             loop {
                 let was_stopped = self.stopped.get();
@@ -119,9 +119,9 @@ impl Scenery {
     fn outcomes(&self) -> Vec<Vec<Tag>> {
         self.pool.attend(FAMILY.news());
         scene::join_all();
-        let tags = |&(index, cell): &(u32, &'static Cell)| {
+        let tags = |&(_, cell): &(u32, &'static Cell)| {
             // SAFETY: nobody runs it any more.
-            let output = unsafe { self.shared().output(index, cell) }.expect("in the cell");
+            let output = unsafe { self.shared().output(cell) }.expect("in the cell");
             Records(output).map(|(tag, _)| tag).collect()
         };
         self.cells.iter().map(tags).collect()

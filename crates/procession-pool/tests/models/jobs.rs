@@ -268,7 +268,7 @@ pub(crate) fn work(shared: Shared, at: u32) {
     let line = shared.worker(0).expect("a line");
     let cell = shared.cell(at).expect("a cell");
     if cell.claim(0) {
-        worker::run(shared, line, at, cell);
+        worker::run(shared, line, cell);
         cell.finish(0);
         mailbox::push(&shared, at);
     }

@@ -107,7 +107,7 @@ impl Worker {
         if self.shared.has_hints() {
             self.shared.call_one();
         }
-        let items = run(self.shared, self.line, index, cell);
+        let items = run(self.shared, self.line, cell);
         if self.left != u64::MAX {
             self.left = self.left.saturating_sub(items);
         }
@@ -117,13 +117,8 @@ impl Worker {
 }
 
 /// Gives each item of a claimed task its outcome. How many it were.
-pub(crate) fn run(
-    shared: Shared,
-    line: &'static WorkerLine,
-    index: u32,
-    cell: &'static Cell,
-) -> u64 {
-    let mut task = Task::resume(shared, index, cell).expect("whole");
+pub(crate) fn run(shared: Shared, line: &'static WorkerLine, cell: &'static Cell) -> u64 {
+    let mut task = Task::resume(shared, cell).expect("whole");
     task.work_by(line, u64::MAX, None);
     let before = task.done();
     while task.begin().is_some() {
