@@ -2,6 +2,7 @@
 //!
 //! The command line and what is printed are those of `benches/compare`.
 
+mod by_hand;
 mod channels;
 mod floors;
 mod game;
@@ -22,16 +23,19 @@ use procession_bench::{Entry, Kind, Trial, enter};
 /// Of a pool, where the row does not say otherwise.
 const WORKERS: usize = 2;
 
-const ROWS: [Entry; 45] = [
+const ROWS: [Entry; 48] = [
     threads("B1", threads::default_chunks),
     floor("B1", "memcpy", floors::copy_items),
     processes("B2", pool::one_by_one),
     threads("B2", threads::one_by_one),
     floor("B2", "cache line", floors::cache_line),
+    floor("B2", "by hand", by_hand::one_by_one),
     processes("B4", pool::round_trip),
     floor("B4", "spinning threads", floors::spinning),
+    floor("B4", "by hand", by_hand::round_trip),
     floor("B4", "parked threads", floors::parked),
     floor("B4", "pipe to a process", floors::pipe_to_a_process),
+    floor("B5", "by hand", by_hand::futures),
     entry("B6", "ipc-channel", Kind::Processes, ipc::short),
     entry("B6", "crossbeam threads", Kind::Threads, channels::short),
     floor("B6", "pipe", kernel::short),
