@@ -196,20 +196,33 @@ pub(crate) fn send_bytes(
     }
 }
 
+/// Bytes of the next message, 0 at the end.
+fn next_len(socket: BorrowedFd<'_>, flags: RecvFlags) -> io::Result<usize> {
+    let flags = flags | RecvFlags::PEEK | RecvFlags::TRUNC;
+    loop {
+        match rustix::net::recv(socket, &mut [0_u8; 0], flags) {
+            Err(rustix::io::Errno::INTR) => {}
+            seen => return Ok(seen?.1),
+        }
+    }
+}
+
 /// Receives one message. `UnexpectedEof` when the other side is gone, `InvalidData` for what is
 /// no message.
 pub(crate) fn receive<T: DeserializeOwned>(
     socket: impl AsFd,
     wait: Wait,
 ) -> io::Result<Received<T>> {
-    let mut buffer = vec![0; MAX_PACKET + 4096];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = match wait {
         Wait::Forever => RecvFlags::CMSG_CLOEXEC,
         Wait::Never => RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT,
     };
     let socket = socket.as_fd();
+    // As long as the message: to clear room for the longest one costs more, above all in the supervisor,
+    // whose pages are copied when they are touched after a fork.
+    let mut buffer = vec![0; next_len(socket, flags)?.min(MAX_PACKET + 4096)];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
         let mut parts = [IoSliceMut::new(&mut buffer)];
         match rustix::net::recvmsg(socket, &mut parts, &mut control, flags) {

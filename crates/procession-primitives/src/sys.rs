@@ -38,32 +38,47 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OomKills {
     /// On the whole machine.
-    pub(crate) machine: Option<u64>,
+    machine: Option<u64>,
     /// In this process's control group.
-    pub(crate) group: Option<u64>,
+    group: Option<u64>,
 }
 
-/// Reads the counters of [`OomKills`].
-pub(crate) fn oom_kills() -> OomKills {
-    let count = |text: String| {
-        text.lines()
-            .find_map(|line| line.strip_prefix("oom_kill "))?
-            .trim()
-            .parse()
-            .ok()
-    };
-    let group = || {
+impl OomKills {
+    /// Reads the counters.
+    pub(crate) fn read() -> OomKills {
+        OomKills {
+            machine: OomKills::of_machine(),
+            group: OomKills::of_group(),
+        }
+    }
+
+    fn of_machine() -> Option<u64> {
+        OomKills::count(&std::fs::read_to_string("/proc/vmstat").ok()?)
+    }
+
+    fn of_group() -> Option<u64> {
         let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-        let path = own
-            .lines()
-            .find_map(|line| line.strip_prefix("0::"))?
-            .to_owned();
+        let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
         let events = format!("/sys/fs/cgroup{path}/memory.events");
-        count(std::fs::read_to_string(events).ok()?)
-    };
-    OomKills {
-        machine: std::fs::read_to_string("/proc/vmstat").ok().and_then(count),
-        group: group(),
+        OomKills::count(&std::fs::read_to_string(events).ok()?)
+    }
+
+    fn count(text: &str) -> Option<u64> {
+        let mut lines = text.lines();
+        let count = lines.find_map(|line| line.strip_prefix("oom_kill "))?;
+        count.trim().parse().ok()
+    }
+
+    /// Whether the kernel has killed one of ours since the counters were read; `None` if it does not tell.
+    pub(crate) fn have_grown(&mut self) -> Option<bool> {
+        let machine = OomKills::of_machine();
+        if machine.is_some() && machine == self.machine {
+            return Some(false);
+        }
+        // Somebody was killed for it: one of ours, or one in another container.
+        let group = OomKills::of_group();
+        let before = std::mem::replace(self, OomKills { machine, group });
+        Some(group? > before.group?)
     }
 }
 

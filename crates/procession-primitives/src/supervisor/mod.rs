@@ -200,7 +200,7 @@ impl Supervisor {
             let names = self.next_events();
             if names.is_empty() {
                 self.look_at_silent();
-                self.oom_kills.get_or_insert_with(sys::oom_kills);
+                self.oom_kills.get_or_insert_with(OomKills::read);
             }
             for name in names {
                 match name {
@@ -315,15 +315,13 @@ impl Supervisor {
 
     /// Whether the last death by SIGKILL was the kernel's doing, for want of memory.
     fn was_out_of_memory(&mut self) -> Option<bool> {
-        let now = sys::oom_kills();
-        let before = self.oom_kills.replace(now)?;
-        match (before.machine, now.machine) {
-            (Some(before), Some(now)) if before == now => return Some(false),
-            _ => {}
+        match &mut self.oom_kills {
+            Some(before) => before.have_grown(),
+            before => {
+                *before = Some(OomKills::read());
+                None
+            }
         }
-        // Somebody was killed for it: one of ours, or one in another container.
-        let (before, now) = (before.group?, now.group?);
-        Some(now > before)
     }
 
     /// Settles a dead member, and ends those that it started.
