@@ -4,6 +4,7 @@
 
 mod by_hand;
 mod channels;
+mod deaths;
 mod floors;
 mod game;
 mod ipc;
@@ -23,7 +24,7 @@ use procession_bench::{Entry, Kind, Trial, enter};
 /// Of a pool, where the row does not say otherwise.
 const WORKERS: usize = 2;
 
-const ROWS: [Entry; 48] = [
+const ROWS: [Entry; 50] = [
     threads("B1", threads::default_chunks),
     floor("B1", "memcpy", floors::copy_items),
     processes("B2", pool::one_by_one),
@@ -79,6 +80,8 @@ const ROWS: [Entry; 48] = [
     processes("B12", pool::first_result),
     processes("B13", pool::arguments),
     floor("B13", "memcpy", floors::copy_arguments),
+    floor("B14", "kill, fork", deaths::replaced),
+    floor("B15", "kill, wait", deaths::limited),
     processes("B16", pool::straggler),
     processes("B18", pool::wake_ups),
     processes("B19", pool::memory),

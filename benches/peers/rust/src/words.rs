@@ -7,7 +7,7 @@
 
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 const PAGE: usize = 4096;
 
@@ -24,6 +24,12 @@ fn page() -> *mut libc::c_void {
 pub(crate) fn word() -> &'static AtomicU32 {
     // SAFETY: see above; zeros are a number.
     unsafe { &*page().cast::<AtomicU32>() }
+}
+
+/// The same, twice as long.
+pub(crate) fn long_word() -> &'static AtomicU64 {
+    // SAFETY: as above.
+    unsafe { &*page().cast::<AtomicU64>() }
 }
 
 /// Sleeps while `word` is `value`, or wakes up at once.
