@@ -1,9 +1,10 @@
-//! The floor of a task (B2, B4, B5): what any pool does that is to know of each item whether a dead worker
+//! The floor of a task (B1, B2, B4, B5): what any pool does that is to know of each item whether a dead worker
 //! had it in hand, and how long it took, and whose workers may sleep. Without processes, kinds of values,
 //! time-outs, priorities, and what else a library has.
 //!
 //! The item and its value share a line with what is written at the same time. Two lines go there and
-//! back for a task, and those of the ring and of the list of what is finished.
+//! back for a task, and those of the ring and of the list of what is finished. Many items are written one
+//! after the other, and their values; a store says which one is in hand, and another one commits it.
 
 use std::hint::{black_box, spin_loop};
 use std::sync::Arc;
@@ -18,6 +19,9 @@ use crate::square;
 const CELLS: u32 = 256;
 /// Tasks that are under way at once.
 const WINDOW: u32 = 64;
+/// The same of tasks with many items, and how many those have.
+const LARGE_WINDOW: u32 = 16;
+const CHUNK: usize = 32 << 10;
 
 const FREE: u32 = 0;
 const QUEUED: u32 = 1;
@@ -51,6 +55,9 @@ struct Order {
 struct Cell {
     outcome: Outcome,
     order: Order,
+    /// Of a task with many items; else there are none.
+    items: Vec<AtomicU64>,
+    values: Vec<AtomicU64>,
 }
 
 /// Alone on its lines.
@@ -75,9 +82,14 @@ struct Pool {
 }
 
 impl Pool {
-    fn new() -> Pool {
-        let mut cells = Vec::new();
+    /// With room for `items` in each task, if it has many.
+    fn new(items: usize) -> Pool {
+        let mut cells: Vec<Cell> = Vec::new();
         cells.resize_with(CELLS as usize, Cell::default);
+        for cell in cells.iter_mut().take(LARGE_WINDOW as usize) {
+            cell.items.resize_with(items, AtomicU64::default);
+            cell.values.resize_with(items, AtomicU64::default);
+        }
         let mut ring = Vec::new();
         ring.resize_with(CELLS as usize, AtomicU32::default);
         Pool {
@@ -103,7 +115,7 @@ impl Pool {
     }
 
     fn submit(&self, index: u32, item: u64) {
-        let Cell { outcome, order } = &self.cells[index as usize];
+        let Cell { outcome, order, .. } = &self.cells[index as usize];
         order.function.store(0, Ordering::Relaxed);
         order.item.store(item, Ordering::Relaxed);
         order.queued_at.store(self.now(), Ordering::Relaxed);
@@ -168,7 +180,8 @@ impl Pool {
 
     /// When it is over.
     fn run(&self, index: u32, begun_at: u64) -> u64 {
-        let Cell { outcome, order } = &self.cells[index as usize];
+        let cell = &self.cells[index as usize];
+        let Cell { outcome, order, .. } = cell;
         self.in_hand.0.store(index + 1, Ordering::Relaxed);
         let (both, relaxed) = (Ordering::AcqRel, Ordering::Relaxed);
         let claimed = outcome
@@ -176,6 +189,12 @@ impl Pool {
             .compare_exchange(QUEUED, CLAIMED, both, relaxed);
         assert!(claimed.is_ok());
         let function = FUNCTIONS[order.function.load(Ordering::Relaxed) as usize];
+        for (at, (item, value)) in (0..).zip(cell.items.iter().zip(&cell.values)) {
+            outcome.at.store(at, Ordering::Release);
+            let item = item.load(Ordering::Relaxed);
+            value.store(function(item), Ordering::Relaxed);
+            outcome.len.store(at + 1, Ordering::Release);
+        }
         outcome.at.store(1, Ordering::Release);
         let value = function(order.item.load(Ordering::Relaxed));
         outcome.at.store(2, Ordering::Release);
@@ -204,8 +223,8 @@ struct Working {
 }
 
 impl Working {
-    fn new() -> Working {
-        let pool = Arc::new(Pool::new());
+    fn new(items: usize) -> Working {
+        let pool = Arc::new(Pool::new(items));
         let theirs = pool.clone();
         let worker = Some(thread::spawn(move || theirs.work()));
         Working { pool, worker }
@@ -234,6 +253,44 @@ impl Working {
         });
         nanos / tasks as f64 / 1e3
     }
+
+    /// Nanoseconds for an item of many tasks with many items.
+    fn nanos_of_item(&self) -> f64 {
+        let items: u64 = 1_000_000;
+        let nanos = steady(|| {
+            let mut free: Vec<u32> = (0..LARGE_WINDOW).collect();
+            let mut values = vec![0; items.next_multiple_of(CHUNK as u64) as usize];
+            let mut numbers = 0..black_box(items);
+            let mut first = [0; LARGE_WINDOW as usize];
+            let mut outstanding = 0;
+            while !numbers.is_empty() || outstanding > 0 {
+                while !numbers.is_empty()
+                    && let Some(index) = free.pop()
+                {
+                    first[index as usize] = numbers.start as usize;
+                    for (item, number) in self.pool.cells[index as usize]
+                        .items
+                        .iter()
+                        .zip(&mut numbers)
+                    {
+                        item.store(number, Ordering::Relaxed);
+                    }
+                    self.pool.submit(index, 0);
+                    outstanding += 1;
+                }
+                self.pool.collect(|index, _| {
+                    let theirs = self.pool.cells[index as usize].values.iter();
+                    for (value, their) in values[first[index as usize]..].iter_mut().zip(theirs) {
+                        *value = their.load(Ordering::Relaxed);
+                    }
+                    outstanding -= 1;
+                    free.push(index);
+                });
+            }
+            values
+        });
+        nanos / items as f64
+    }
 }
 
 impl Drop for Working {
@@ -244,18 +301,23 @@ impl Drop for Working {
     }
 }
 
+pub(crate) fn default_chunks(trial: &Trial) {
+    let nanos = Working::new(CHUNK).nanos_of_item();
+    trial.emit(trial.record("map(x * x), default chunks", "ns/item", nanos));
+}
+
 pub(crate) fn one_by_one(trial: &Trial) {
-    let micros = Working::new().micros();
+    let micros = Working::new(0).micros();
     trial.emit(trial.record("map(x * x), chunksize 1", "us/item", micros));
 }
 
 pub(crate) fn futures(trial: &Trial) {
-    let micros = Working::new().micros();
+    let micros = Working::new(0).micros();
     trial.emit(trial.record("submit, as_completed", "us/future", micros));
 }
 
 pub(crate) fn round_trip(trial: &Trial) {
-    let working = Working::new();
+    let working = Working::new(0);
     let rounds = trial.size(100_000, 20_000);
     let samples = latencies(rounds, Duration::ZERO, || {
         working.pool.submit(0, black_box(7));

@@ -114,7 +114,7 @@ pub(crate) fn replaced(trial: &Trial) {
             thread::sleep(Duration::from_millis(1));
         }
     });
-    let delays: Vec<f64> = (0..trial.size(2_000, 200))
+    let delays: Vec<f64> = (0..trial.size(500, 200))
         .map(|_| {
             thread::sleep(PERIOD);
             let worker = workers.remove(0);
@@ -135,7 +135,7 @@ pub(crate) fn limited(trial: &Trial) {
             spin_loop();
         }
     });
-    let late: Vec<f64> = (0..trial.size(1_000, 100))
+    let late: Vec<f64> = (0..trial.size(400, 100))
         .map(|_| {
             let worker = workers.remove(0);
             let due = worker.begun_at() + LIMIT.as_nanos() as u64;

@@ -24,9 +24,10 @@ use procession_bench::{Entry, Kind, Trial, enter};
 /// Of a pool, where the row does not say otherwise.
 const WORKERS: usize = 2;
 
-const ROWS: [Entry; 50] = [
+const ROWS: [Entry; 51] = [
     threads("B1", threads::default_chunks),
     floor("B1", "memcpy", floors::copy_items),
+    floor("B1", "by hand", by_hand::default_chunks),
     processes("B2", pool::one_by_one),
     threads("B2", threads::one_by_one),
     floor("B2", "cache line", floors::cache_line),
