@@ -13,7 +13,7 @@ use crate::{Command, Failure, Outcome, compare, estimates, manifest, step, works
 
 pub(crate) const COMMAND: Command = Command {
     name: "bench",
-    arguments: "[--layer L] [--quick] [--compare [--rows R,R]]",
+    arguments: "[--layer L] [--quick] [--compare [--rows R,R] [--continue]]",
     summary: "run the benchmarks; print machine, results and change since the last run",
     run,
 };
@@ -23,9 +23,10 @@ fn run(mut args: Args) -> Outcome {
     let compare = args.flag("--compare");
     let quick = args.flag("--quick");
     let rows = args.value::<String>("--rows")?;
+    let go_on = args.flag("--continue");
     args.finish()?;
     if compare {
-        return compare::run(quick, rows.as_deref());
+        return compare::run(quick, rows.as_deref(), go_on);
     }
 
     let mut layers = benches()?;

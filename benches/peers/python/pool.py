@@ -56,7 +56,7 @@ def unordered(trial, library):
 def round_trip(trial, library):
     pool = library(WORKERS)
     call = lambda: pool.apply(square, 7)
-    rounds = trial.size(11_000, 550)
+    rounds = trial.size(2_200, 550)
     trial.emit_latencies("apply, warm", "us", latencies(rounds, 0, call))
     trial.emit_latencies("apply, 1 ms apart", "us", latencies(rounds, 1e-3, call))
     pool.close()

@@ -10,9 +10,9 @@ mod programs;
 mod tests;
 mod trial;
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -25,26 +25,32 @@ use programs::{Contestant, Field};
 const TRIALS: u32 = 5;
 const TRIALS_QUICK: u32 = 3;
 
-/// Rows of which a single trial is long enough; the second list is for quick runs.
-const ONCE: [&str; 1] = ["B18"];
+/// Rows of which a single trial is long enough, with a thousand samples and more, or a minute of them; the
+/// second list is for quick runs.
+const ONCE: [&str; 4] = ["B14", "B15", "B17", "B18"];
 const ONCE_QUICK: [&str; 7] = ["B13", "B14", "B15", "B16", "B17", "B18", "B20"];
 
-/// Runs the rows `only`, or all, and writes the results.
-pub(crate) fn run(quick: bool, only: Option<&str>) -> Outcome {
+/// Runs the rows `only`, or all, and writes the results. Goes on with the last run of the kind, if it is
+/// told to: the rows that it has finished stay as they are.
+pub(crate) fn run(quick: bool, only: Option<&str>, go_on: bool) -> Outcome {
     let field = Field::gather()?;
     let rows = chosen(&field, only)?;
     let folder = workspace::target_dir().join("compare");
-    fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-    let path = folder.join("records.jsonl");
-    let mut records = File::create(&path).map_err(|error| error.to_string())?;
-    let mut missing = field.missing.clone();
-    let start = Instant::now();
-    for row in rows {
-        let start = Instant::now();
-        let failures = in_turns(&field, row, quick, &mut records);
-        missing.extend(failures.map_err(|error| error.to_string())?);
-        println!("{row} took {:.1} s", start.elapsed().as_secs_f64());
+    let folder = folder.join(if quick { "quick" } else { "full" });
+    if !go_on && folder.exists() {
+        fs::remove_dir_all(&folder).map_err(|error| error.to_string())?;
     }
+    fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    let start = Instant::now();
+    let (mut all, mut missing) = (String::new(), field.missing.clone());
+    for row in rows {
+        let finished = finish(&field, row, quick, &folder);
+        let (records, failures) = finished.map_err(|error| format!("{row}: {error}"))?;
+        all.push_str(&records);
+        missing.extend(failures.lines().map(str::to_owned));
+    }
+    let path = folder.join("all.jsonl");
+    fs::write(&path, all).map_err(|error| error.to_string())?;
 
     let mut report = Command::new(&field.report);
     report.arg(&path).arg(results()?).arg(machine());
@@ -63,26 +69,43 @@ pub(crate) fn run(quick: bool, only: Option<&str>) -> Outcome {
     }
 }
 
-/// Runs the trials of `row`, and returns which contestants did not come to their end, and why.
-fn in_turns(field: &Field, row: &str, quick: bool, records: &mut File) -> io::Result<Vec<String>> {
+/// The records of `row`, and a line for each contestant that did not come to its end: from `folder`, or
+/// else by its trials, after which they are there.
+fn finish(field: &Field, row: &str, quick: bool, folder: &Path) -> io::Result<(String, String)> {
+    let records = folder.join(format!("{row}.jsonl"));
+    let failures = folder.join(format!("{row}.missing"));
+    if records.exists() {
+        println!("{row} as it was");
+        return Ok((fs::read_to_string(records)?, fs::read_to_string(failures)?));
+    }
+    let start = Instant::now();
+    let (lines, missing) = in_turns(field, row, quick);
+    fs::write(failures, &missing)?;
+    fs::write(records, &lines)?;
+    println!("{row} took {:.1} s", start.elapsed().as_secs_f64());
+    Ok((lines, missing))
+}
+
+/// Runs the trials of `row`.
+fn in_turns(field: &Field, row: &str, quick: bool) -> (String, String) {
     let mut contestants: Vec<&Contestant> = field.of_row(row).collect();
-    let mut failures = Vec::new();
+    let (mut records, mut failures) = (String::new(), String::new());
     let trials = trials(row, quick);
     for number in 1..=trials {
         let mut able = Vec::new();
         for contestant in contestants {
             println!("{row} {number}/{trials} {}", contestant.name);
             let (lines, end) = trial::run(contestant, quick);
-            records.write_all(lines.as_bytes())?;
+            records.push_str(&lines);
             match end {
-                Err(why) => failures.push(format!("{row} {}: {why}", contestant.name)),
+                Err(why) => failures.push_str(&format!("{row} {}: {why}\n", contestant.name)),
                 Ok(()) if has_no_value(&lines) => {}
                 Ok(()) => able.push(contestant),
             }
         }
         contestants = able;
     }
-    Ok(failures)
+    (records, failures)
 }
 
 fn trials(row: &str, quick: bool) -> u32 {

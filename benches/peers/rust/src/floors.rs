@@ -106,7 +106,7 @@ pub(crate) fn pipe_to_a_process(trial: &Trial) {
 }
 
 fn asleep(trial: &Trial, call: impl FnMut()) {
-    let rounds = trial.size(11_000, 550);
+    let rounds = trial.size(2_200, 550);
     let samples = latencies(rounds, Duration::from_millis(1), call);
     trial.emit_latencies("apply, 1 ms apart", "us", &samples, &[]);
 }

@@ -49,7 +49,7 @@ fn items(trial: &Trial, workload: &str) {
 pub(crate) fn round_trip(trial: &Trial) {
     let pool = pool(WORKERS);
     let call = || pool.spawn(black_box(7), square).join().expect("a value");
-    let rounds = trial.size(11_000, 550);
+    let rounds = trial.size(2_200, 550);
     let warm = latencies(rounds, Duration::ZERO, call);
     trial.emit_latencies("apply, warm", "us", &warm, &[]);
     let asleep = latencies(rounds, Duration::from_millis(1), call);
