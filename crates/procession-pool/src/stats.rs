@@ -120,7 +120,8 @@ pub struct PoolStats {
     pub restarts: usize,
     /// How long items waited for a worker. Those of a chunk wait alike.
     pub queue_wait: Histogram,
-    /// How long items ran. For each of a chunk, the average of the chunk.
+    /// How long items ran, from when their worker turned to their chunk. For each of a chunk, the
+    /// average of the chunk.
     pub run_time: Histogram,
     /// The workers there are, by index.
     pub workers: Vec<WorkerStats>,

@@ -81,7 +81,10 @@ fn finish(field: &Field, row: &str, quick: bool, folder: &Path) -> io::Result<(S
     let start = Instant::now();
     let (lines, missing) = in_turns(field, row, quick);
     fs::write(failures, &missing)?;
-    fs::write(records, &lines)?;
+    // Whole or not at all: its presence says that the row is finished.
+    let part = folder.join("part");
+    fs::write(&part, &lines)?;
+    fs::rename(part, records)?;
     println!("{row} took {:.1} s", start.elapsed().as_secs_f64());
     Ok((lines, missing))
 }
