@@ -7,8 +7,6 @@ mod condition_deaths;
 mod event;
 mod exclusive;
 mod fairness;
-#[cfg(feature = "async")]
-mod futures;
 mod handles;
 mod inspect;
 mod joinable;
@@ -57,8 +55,6 @@ fn main() -> ExitCode {
     cases.extend(lifetimes::cases());
     cases.extend(inspect::cases());
     cases.extend(fairness::cases());
-    #[cfg(feature = "async")]
-    cases.extend(futures::cases());
     cases.extend(queue::cases());
     cases.extend(queue_close::cases());
     cases.extend(queue_messages::cases());
