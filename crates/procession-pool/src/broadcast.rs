@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::TaskError;
 use crate::call::{Call, Collected};
 use crate::filling::Filling;
-use crate::map::Job;
+use crate::map::{Job, One};
 use crate::outcome::outcomes;
 use crate::settle::NO_RING;
 
@@ -88,11 +88,9 @@ where
         };
         if let Some(collected) = Collected::read(pool, index) {
             let slot = results.get_mut(collected.first as usize);
-            let mut first = None;
-            outcomes(&collected, &mut |_, outcome| {
-                first.get_or_insert(outcome);
-            });
-            if let (Some(slot), Some(outcome)) = (slot, first) {
+            let mut one = One(None);
+            outcomes(&collected, &mut one);
+            if let (Some(slot), Some(outcome)) = (slot, one.0) {
                 *slot = outcome;
             }
         }

@@ -263,6 +263,13 @@ impl Cell {
         self.at.store(word, Ordering::Release);
     }
 
+    /// Commits the item in progress: the output is this long with it.
+    #[inline]
+    pub(crate) fn commit(&self, output_len: usize) {
+        // Release: with the length comes the record.
+        self.output_len.store(output_len as u64, Ordering::Release);
+    }
+
     pub(crate) fn at(&self) -> (u32, Phase) {
         let word = self.at.load(Ordering::Relaxed);
         ((word >> 3) as u32, Phase::from_word((word & 7) as u32))

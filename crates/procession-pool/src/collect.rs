@@ -8,9 +8,30 @@ use crate::TaskError;
 pub(crate) trait Receive<R> {
     /// Outcomes follow, of the items from number `first` on.
     fn begin(&mut self, first: u64);
-    fn push(&mut self, outcome: Result<R, TaskError>);
+    fn push(&mut self, item: u64, outcome: Result<R, TaskError>);
+    /// The values of the items from number `first` on.
+    #[inline]
+    fn extend(&mut self, first: u64, values: &mut impl Iterator<Item = R>) {
+        for (item, value) in (first..).zip(values) {
+            self.push(item, Ok(value));
+        }
+    }
     /// The run is over.
     fn end(&mut self);
+}
+
+/// Hands each outcome to a function.
+pub(crate) struct Each<F>(pub(crate) F);
+
+impl<R, F: FnMut(u64, Result<R, TaskError>)> Receive<R> for Each<F> {
+    fn begin(&mut self, _first: u64) {}
+
+    #[inline]
+    fn push(&mut self, item: u64, outcome: Result<R, TaskError>) {
+        (self.0)(item, outcome);
+    }
+
+    fn end(&mut self) {}
 }
 
 /// Values in the order of their items, as far as that is known.
@@ -49,6 +70,14 @@ impl<T> Ordered<T> {
         }
     }
 
+    #[inline]
+    fn extend(&mut self, values: &mut impl Iterator<Item = T>) {
+        match &mut self.current {
+            None => self.done.extend(values),
+            Some((_, run)) => run.extend(values),
+        }
+    }
+
     fn end(&mut self) {
         if let Some((first, run)) = self.current.take()
             && !run.is_empty()
@@ -83,7 +112,7 @@ impl<R> Receive<R> for Ordered<Result<R, TaskError>> {
     }
 
     #[inline]
-    fn push(&mut self, outcome: Result<R, TaskError>) {
+    fn push(&mut self, _item: u64, outcome: Result<R, TaskError>) {
         Ordered::push(self, outcome);
     }
 
@@ -97,8 +126,6 @@ impl<R> Receive<R> for Ordered<Result<R, TaskError>> {
 pub(crate) struct AllOrFirstError<R> {
     values: Ordered<R>,
     failed: Option<(u64, TaskError)>,
-    /// Number of the next item.
-    at: u64,
 }
 
 impl<R> AllOrFirstError<R> {
@@ -106,7 +133,6 @@ impl<R> AllOrFirstError<R> {
         AllOrFirstError {
             values: Ordered::new(expected),
             failed: None,
-            at: 0,
         }
     }
 
@@ -121,12 +147,11 @@ impl<R> AllOrFirstError<R> {
 
 impl<R> Receive<R> for AllOrFirstError<R> {
     fn begin(&mut self, first: u64) {
-        self.at = first;
         self.values.begin(first);
     }
 
     #[inline]
-    fn push(&mut self, outcome: Result<R, TaskError>) {
+    fn push(&mut self, item: u64, outcome: Result<R, TaskError>) {
         match outcome {
             // After an error the values are of no use, and their order is lost.
             Ok(value) if self.failed.is_none() => self.values.push(value),
@@ -135,12 +160,19 @@ impl<R> Receive<R> for AllOrFirstError<R> {
                 // Others may be cancelled because of this one.
                 let key = |at: u64, error: &TaskError| (matches!(error, TaskError::Cancelled), at);
                 let earlier = self.failed.as_ref();
-                if earlier.is_none_or(|(at, known)| key(self.at, &error) < key(*at, known)) {
-                    self.failed = Some((self.at, error));
+                if earlier.is_none_or(|(at, known)| key(item, &error) < key(*at, known)) {
+                    self.failed = Some((item, error));
                 }
             }
         }
-        self.at += 1;
+    }
+
+    #[inline]
+    fn extend(&mut self, _first: u64, values: &mut impl Iterator<Item = R>) {
+        match self.failed {
+            None => self.values.extend(values),
+            Some(_) => values.for_each(drop),
+        }
     }
 
     fn end(&mut self) {

@@ -20,7 +20,7 @@ use crate::record::{self, HEADER, Records, Tag};
 const RUN: u8 = 16;
 
 /// Bytes of a number.
-const NUMBER: usize = size_of::<u64>();
+pub(crate) const NUMBER: usize = size_of::<u64>();
 
 fn run_header(kind: NumberKind, len: usize) -> [u8; HEADER] {
     ((len as u64) << 8 | (u64::from(RUN) + kind as u64)).to_le_bytes()
@@ -67,6 +67,19 @@ impl<'a> Entries<'a> {
         self.run = run;
         let number = Number::new(self.kind, u64::from_le_bytes(*word));
         Some(Entry::Number(number))
+    }
+
+    /// The kind of the numbers that are left of the run in hand, and those; none where the next entry
+    /// is not one of them.
+    #[inline]
+    pub(crate) fn numbers(&self) -> (NumberKind, &'a [[u8; NUMBER]]) {
+        (self.kind, self.run.as_chunks().0)
+    }
+
+    /// Goes on behind the next `count` of the [`numbers`](Self::numbers).
+    #[inline]
+    pub(crate) fn skip_numbers(&mut self, count: usize) {
+        self.run = self.run.get(count * NUMBER..).unwrap_or_default();
     }
 
     fn record(&mut self) -> Option<Entry<'a>> {
@@ -132,6 +145,26 @@ pub(crate) trait Page: Sink {
 
     /// Drops what was written from `len` on.
     fn cut(&mut self, len: usize);
+
+    /// What there is room for without further ado.
+    fn room(&mut self) -> &mut [u8];
+
+    /// Counts the next `bytes` bytes, which were written to [`room`](Self::room).
+    fn wrote(&mut self, bytes: usize);
+
+    /// The kind of the run that is open, and places for its next numbers: see
+    /// [`filled`](Self::filled).
+    #[inline]
+    fn places(&mut self) -> Option<(NumberKind, &mut [[u8; NUMBER]])> {
+        let (kind, _) = self.pen().run?;
+        Some((kind, self.room().as_chunks_mut().0))
+    }
+
+    /// Counts the next `count` numbers, which were put into [`places`](Self::places).
+    #[inline]
+    fn filled(&mut self, count: usize) {
+        self.wrote(count * NUMBER);
+    }
 
     /// Begins a record, which [`end`](Self::end) ends.
     #[inline]

@@ -11,13 +11,13 @@
 use std::sync::atomic::Ordering;
 
 use procession_primitives::{
-    Block, BlockId, EncodeError, OutOfMemory, Passengers, Phase, Sink, Writer, boarding,
-    copy_short, encode, place_for_word,
+    Block, BlockId, EncodeError, NumberKind, OutOfMemory, Passengers, Phase, Sink, Writer,
+    boarding, copy_short, encode, place_for_word,
 };
 use serde::Serialize;
 
 use crate::cell::{Cell, Ensure, SMALL};
-use crate::entry::{Entries, Entry, Page, Pen, Value};
+use crate::entry::{Entries, Entry, NUMBER, Page, Pen, Value};
 use crate::inner::Inner;
 use crate::options::Options;
 use crate::raw::Items;
@@ -221,6 +221,29 @@ impl<'a> Filling<'a> {
         encoded
     }
 
+    /// Places for the next items, as long as they are numbers of this kind: as many as there are until
+    /// the task has `items` items or `bytes` bytes; `None` if there is none. See
+    /// [`add_numbers`](Self::add_numbers).
+    #[inline]
+    pub(crate) fn places_up_to(
+        &mut self,
+        items: u32,
+        bytes: usize,
+    ) -> Option<(NumberKind, &mut [[u8; NUMBER]])> {
+        let left = items.saturating_sub(self.items) as usize;
+        let left = left.min(bytes.saturating_sub(self.len()).div_ceil(NUMBER));
+        let (kind, places) = self.places()?;
+        let most = places.len().min(left);
+        (most > 0).then(|| (kind, &mut places[..most]))
+    }
+
+    /// Adds the items in the first `count` places.
+    #[inline]
+    pub(crate) fn add_numbers(&mut self, count: usize) {
+        self.filled(count);
+        self.items += count as u32;
+    }
+
     /// Adds an item, with what it holds on to.
     pub(crate) fn add_item<A: Serialize>(&mut self, item: &A) -> Result<(), EncodeError> {
         let (added, passengers) = boarding(|| self.add(|sink| encode(item, sink)));
@@ -326,6 +349,25 @@ impl Page for Filling<'_> {
         match &mut self.block {
             Some(block) => block.truncate(len),
             None => self.len = len,
+        }
+    }
+
+    #[inline]
+    fn room(&mut self) -> &mut [u8] {
+        match &mut self.block {
+            Some(block) => block.room_mut(),
+            // SAFETY: the cell is free and ours to fill.
+            None => unsafe { small_input(self.cell) }
+                .get_mut(self.len..)
+                .unwrap_or_default(),
+        }
+    }
+
+    #[inline]
+    fn wrote(&mut self, bytes: usize) {
+        match &mut self.block {
+            Some(block) => block.wrote(bytes),
+            None => self.len += bytes,
         }
     }
 }

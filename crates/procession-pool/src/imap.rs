@@ -285,7 +285,7 @@ struct Ready<R> {
     runs: BTreeMap<u64, u64>,
     /// The run that is coming in.
     first: u64,
-    at: u64,
+    end: u64,
 }
 
 impl<R> Ready<R> {
@@ -297,7 +297,7 @@ impl<R> Ready<R> {
             ahead: BTreeMap::new(),
             runs: BTreeMap::new(),
             first: 0,
-            at: 0,
+            end: 0,
         }
     }
 
@@ -326,20 +326,20 @@ impl<R> Ready<R> {
 
 impl<R> Receive<R> for Ready<R> {
     fn begin(&mut self, first: u64) {
-        (self.first, self.at) = (first, first);
+        (self.first, self.end) = (first, first);
     }
 
     #[inline]
-    fn push(&mut self, outcome: Result<R, TaskError>) {
+    fn push(&mut self, item: u64, outcome: Result<R, TaskError>) {
         if !self.ordered {
-            self.queue.push_back((self.at, outcome));
-        } else if self.at == self.next {
-            self.queue.push_back((self.at, outcome));
+            self.queue.push_back((item, outcome));
+        } else if item == self.next {
+            self.queue.push_back((item, outcome));
             self.next += 1;
         } else {
-            self.ahead.insert(self.at, outcome);
+            self.ahead.insert(item, outcome);
         }
-        self.at += 1;
+        self.end = item + 1;
     }
 
     fn end(&mut self) {
@@ -348,8 +348,8 @@ impl<R> Receive<R> for Ready<R> {
                 self.queue.push_back((self.next, outcome));
                 self.next += 1;
             }
-        } else if self.at > self.first {
-            self.runs.insert(self.first, self.at);
+        } else if self.end > self.first {
+            self.runs.insert(self.first, self.end);
             while let Some(end) = self.runs.remove(&self.next) {
                 self.next = end;
             }

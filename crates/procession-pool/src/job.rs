@@ -87,7 +87,7 @@ where
                 }
                 values.begin(item);
             }
-            values.push(outcome);
+            values.push(item, outcome);
             next = Some(item + 1);
         }
         if next.is_some() {

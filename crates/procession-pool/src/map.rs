@@ -114,20 +114,18 @@ fn apply_in<A: Serialize, R: DeserializeOwned>(
     call.submit(pool, index);
     let index = call.next(pool, SPIN, None)?.ok_or(TaskError::Protocol)?;
     let collected = Collected::read(pool, index).ok_or(TaskError::Protocol)?;
-    let mut outcome = None;
-    outcomes(&collected, &mut |_, value| {
-        outcome.get_or_insert(value);
-    });
-    outcome.unwrap_or(Err(TaskError::Protocol))
+    let mut one = One(None);
+    outcomes(&collected, &mut one);
+    one.0.unwrap_or(Err(TaskError::Protocol))
 }
 
 /// The outcome of a call with one item.
-struct One<R>(Option<Result<R, TaskError>>);
+pub(crate) struct One<R>(pub(crate) Option<Result<R, TaskError>>);
 
 impl<R> Receive<R> for One<R> {
     fn begin(&mut self, _first: u64) {}
 
-    fn push(&mut self, outcome: Result<R, TaskError>) {
+    fn push(&mut self, _item: u64, outcome: Result<R, TaskError>) {
         self.0.get_or_insert(outcome);
     }
 

@@ -146,6 +146,16 @@ impl Page for Output {
     fn cut(&mut self, len: usize) {
         self.len = len;
     }
+
+    #[inline]
+    fn room(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.len..).unwrap_or_default()
+    }
+
+    #[inline]
+    fn wrote(&mut self, bytes: usize) {
+        self.len += bytes;
+    }
 }
 
 impl Sink for Output {

@@ -4,11 +4,14 @@ mod again;
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use procession_primitives::{EncodeError, Panic, boarding, catch, encode_unguarded};
+use procession_primitives::{
+    EncodeError, Number, NumberKind, Panic, boarding, catch, encode_unguarded,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -16,8 +19,8 @@ use self::again::Again;
 use crate::TaskError;
 use crate::call::{Call, Collected, SPIN};
 use crate::chunk::Chunks;
-use crate::collect::Receive;
-use crate::entry::Page;
+use crate::collect::{Each, Receive};
+use crate::entry::{NUMBER, Page};
 use crate::filling::{Filling, Prepared, Terms};
 use crate::inner::Inner;
 use crate::map::Job;
@@ -70,11 +73,37 @@ pub(crate) struct Map<I: Iterator> {
     bar: Option<Bar>,
 }
 
-/// What was being done when a panic came.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Doing {
-    Iterating,
-    Encoding,
+/// Why there is no item to be encoded by itself.
+enum Stop {
+    /// There is no place for another number.
+    Full,
+    /// The iterator has no more.
+    End,
+}
+
+/// Puts items into `places`, as long as they are numbers of this kind. Else returns the first one
+/// that is not.
+///
+/// `taken` counts the items that the iterator has given, `filled` the places that are filled: also
+/// those before a panic.
+#[inline]
+fn numbers<A: Serialize>(
+    items: &mut impl Iterator<Item = A>,
+    kind: NumberKind,
+    places: &mut [[u8; NUMBER]],
+    taken: &mut u64,
+    filled: &mut usize,
+) -> Result<A, Stop> {
+    for place in places {
+        let item = items.next().ok_or(Stop::End)?;
+        *taken += 1;
+        match Number::of(&item) {
+            Some(number) if number.kind() == kind => *place = number.bits().to_le_bytes(),
+            _ => return Ok(item),
+        }
+        *filled += 1;
+    }
+    Err(Stop::Full)
 }
 
 impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
@@ -261,22 +290,34 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
         let size = self.chunks.next_size(self.items.size_hint().0);
         let size = u64::from(size).min(self.allowance) as u32;
         let limit = self.chunks.byte_limit();
-        let mut doing = Doing::Iterating;
-        let mut start = 0;
+        // Items that the iterator gave, and those of them that wait to be counted by the task.
+        let (mut taken, mut bare) = (0, 0);
+        // Where the item that is being encoded begins.
+        let mut start = None;
         let mut refused = None;
         let (filled, passengers) = boarding(|| {
             panic::catch_unwind(AssertUnwindSafe(|| {
                 while filling.items() < size && filling.len() < limit {
-                    doing = Doing::Iterating;
-                    let Some(item) = self.items.next() else {
-                        self.exhausted = true;
-                        return;
+                    let next = match filling.places_up_to(size, limit) {
+                        None => self.items.next().ok_or(Stop::End).inspect(|_| taken += 1),
+                        Some((kind, places)) => {
+                            let next =
+                                numbers(&mut self.items, kind, places, &mut taken, &mut bare);
+                            filling.add_numbers(mem::take(&mut bare));
+                            next
+                        }
                     };
-                    self.next += 1;
-                    start = filling.len();
-                    doing = Doing::Encoding;
+                    let item = match next {
+                        Ok(item) => item,
+                        Err(Stop::Full) => continue,
+                        Err(Stop::End) => {
+                            self.exhausted = true;
+                            return;
+                        }
+                    };
+                    start = Some(filling.len());
                     let added = filling.add(|sink| encode_unguarded(&item, sink));
-                    doing = Doing::Iterating;
+                    start = None;
                     if let Err(error) = added {
                         refused = Some(error);
                         return;
@@ -284,10 +325,15 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
                 }
             }))
         });
+        filling.add_numbers(bare);
+        self.next += taken;
+        let was_encoding = taken > u64::from(filling.items()) && refused.is_none();
         let panicked = match filled {
             Ok(()) => None,
-            Err(payload) if doing == Doing::Encoding => {
-                filling.undo(start);
+            Err(payload) if was_encoding => {
+                if let Some(start) = start {
+                    filling.undo(start);
+                }
                 refused = Some(EncodeError::Panicked(Box::new(Panic::from_payload(
                     &*payload,
                 ))));
@@ -303,8 +349,8 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
         if let Some(error) = lost {
             // No memory to note what the items hold on to.
             receive.begin(first);
-            for _ in 0..filling.items() {
-                receive.push(Err(TaskError::ItemEncode(Box::new(error.clone()))));
+            for item in (first..).take(filling.items() as usize) {
+                receive.push(item, Err(TaskError::ItemEncode(Box::new(error.clone()))));
             }
             receive.end();
             drop(filling);
@@ -326,8 +372,9 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
             self.panicked = Some(payload);
         }
         if let Some(error) = refused {
-            receive.begin(self.next - 1);
-            receive.push(Err(TaskError::ItemEncode(Box::new(error))));
+            let item = self.next - 1;
+            receive.begin(item);
+            receive.push(item, Err(TaskError::ItemEncode(Box::new(error))));
             receive.end();
         }
     }
@@ -343,7 +390,7 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
             self.sift(&collected, receive);
         } else {
             receive.begin(collected.first);
-            outcomes(&collected, &mut |_, outcome| receive.push(outcome));
+            outcomes(&collected, receive);
             receive.end();
         }
         if self.exhausted || self.spare.len() >= SPARE {
@@ -364,9 +411,9 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
         let (mut failures, mut retried) = (0, 0);
         let asked = retries.asked();
         receive.begin(collected.first);
-        outcomes(collected, &mut |item, outcome| {
+        let mut each = Each(|item, outcome| {
             let error = match outcome {
-                Ok(value) => return receive.push(Ok(value)),
+                Ok(value) => return receive.push(item, Ok(value)),
                 Err(error) => error,
             };
             let wanted = is_wanted(asked.as_ref(), &error);
@@ -397,8 +444,9 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
             };
             *failed |= fail_fast;
             failures += 1;
-            receive.push(Err(error));
+            receive.push(item, Err(error));
         });
+        outcomes(collected, &mut each);
         receive.end();
         if let Some(bar) = &mut self.bar {
             let done = u64::from(collected.items) - retried;

@@ -8,12 +8,13 @@
 use std::sync::atomic::Ordering;
 
 use procession_primitives::{
-    Death, DecodeError, EncodeError, Panic, Phase, encode_unguarded, own_memory, take_boarded,
+    Death, DecodeError, EncodeError, Number, NumberKind, Panic, Phase, encode_unguarded,
+    own_memory, take_boarded,
 };
 use serde::Serialize;
 
 use crate::cell::Cell;
-use crate::entry::{Entries, Entry, Page, Value};
+use crate::entry::{Entries, Entry, NUMBER, Page, Value};
 use crate::output::Output;
 use crate::record::Tag;
 use crate::shared::{Shared, WorkerLine};
@@ -36,6 +37,54 @@ pub(crate) struct Task<'a> {
     /// Bytes of private memory with which it begins no further one, unless it would be its first.
     memory: Option<u64>,
     is_first: bool,
+}
+
+/// Numbers of a task that a worker goes through one after the other, as long as their values are
+/// numbers, too.
+///
+/// What the shared memory says meanwhile is the same as for any item. The task is told when they are over
+/// ([`Task::went`]); should a panic come before, it sees there how far they have come.
+pub(crate) struct Numbers<'a> {
+    cell: &'static Cell,
+    first: u32,
+    kind: NumberKind,
+    items: &'a [[u8; NUMBER]],
+    /// What the values have to be.
+    value_kind: NumberKind,
+    places: &'a mut [[u8; NUMBER]],
+    /// Of the output, up to the first value.
+    len: usize,
+}
+
+impl Numbers<'_> {
+    pub(crate) fn len(&self) -> usize {
+        self.items.len().min(self.places.len())
+    }
+
+    /// Begins number `at` of them.
+    #[inline]
+    pub(crate) fn begin(&self, at: usize) -> Number {
+        self.enter(at, Phase::Decoding);
+        Number::new(self.kind, u64::from_le_bytes(self.items[at]))
+    }
+
+    #[inline]
+    pub(crate) fn enter(&self, at: usize, phase: Phase) {
+        self.cell.set_at(self.first + at as u32, phase);
+    }
+
+    /// Commits `value` as that of number `at`. False if it is to be encoded in another way.
+    #[inline]
+    pub(crate) fn finish<R: Serialize>(&mut self, at: usize, value: &R) -> bool {
+        match Number::of(value) {
+            Some(number) if number.kind() == self.value_kind => {
+                self.places[at] = number.bits().to_le_bytes();
+                self.cell.commit(self.len + (at + 1) * NUMBER);
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Why an item in progress when its worker died has no value.
@@ -243,10 +292,7 @@ impl Task<'_> {
         if let Some(line) = self.guard {
             line.unguard();
         }
-        // Release: with the length comes the record. This is the item's commit.
-        self.cell
-            .output_len
-            .store(self.output.len as u64, Ordering::Release);
+        self.cell.commit(self.output.len);
         if let Some(line) = self.guard {
             line.guard_rest();
         }
@@ -256,8 +302,47 @@ impl Task<'_> {
         self.is_first = false;
     }
 
+    /// The numbers that are next, if they are of a run and nothing has to be looked at between two of
+    /// them.
+    #[inline]
+    pub(crate) fn numbers(&mut self) -> Option<Numbers<'_>> {
+        let (kind, items) = self.inputs.numbers();
+        if items.is_empty() || self.guard.is_some() || self.memory.is_some() {
+            return None;
+        }
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let len = self.output.len;
+        let (value_kind, places) = self.output.places()?;
+        Some(Numbers {
+            cell: self.cell,
+            first: self.item,
+            kind,
+            items: &items[..left.min(items.len())],
+            value_kind,
+            places,
+            len,
+        })
+    }
+
+    /// Counts `done` of the [`numbers`](Self::numbers), after which another one is in hand or not.
+    #[inline]
+    pub(crate) fn went(&mut self, done: usize, has_next: bool) {
+        self.inputs.skip_numbers(done + usize::from(has_next));
+        self.output.filled(done);
+        self.record = has_next.then_some(self.output.len);
+        self.item += done as u32;
+        self.left = self.left.wrapping_sub(done as u64);
+        self.is_first &= done == 0;
+    }
+
     #[cold]
     pub(crate) fn panicked(&mut self, panic: Box<Panic>) {
+        if self.record.is_none()
+            && let Some(done) = self.cell.at().0.checked_sub(self.item)
+        {
+            // One of the numbers that were gone through.
+            self.went(done as usize, true);
+        }
         match self.cell.at().1 {
             Phase::Decoding => self.fail(Tag::ItemDecode, &DecodeError::Panicked(panic)),
             Phase::Encoding => self.fail(Tag::ValueEncode, &format!("encoding {panic}")),

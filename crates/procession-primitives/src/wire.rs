@@ -3,6 +3,7 @@
 mod bare;
 mod number;
 mod parts;
+mod sole;
 mod whole;
 
 pub use number::{Number, NumberKind};

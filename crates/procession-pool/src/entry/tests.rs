@@ -30,6 +30,12 @@ impl Page for Paper {
     fn cut(&mut self, len: usize) {
         self.0.truncate(len);
     }
+
+    fn room(&mut self) -> &mut [u8] {
+        &mut []
+    }
+
+    fn wrote(&mut self, _bytes: usize) {}
 }
 
 fn paper() -> Paper {

@@ -43,7 +43,7 @@ impl<A: Serialize, I: Iterator<Item = A>> Map<I> {
                 drop(filling);
                 self.pool.give_back(index);
                 receive.begin(again.item);
-                receive.push(Err(TaskError::ItemEncode(Box::new(error))));
+                receive.push(again.item, Err(TaskError::ItemEncode(Box::new(error))));
                 receive.end();
                 continue;
             }

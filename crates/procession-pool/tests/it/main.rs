@@ -13,6 +13,7 @@ mod kills;
 mod life;
 mod limits;
 mod map;
+mod numbers;
 mod options;
 mod output;
 mod parity;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     }
     agent::hush();
     let mut cases = map::cases();
+    cases.extend(numbers::cases());
     cases.extend(threads::cases());
     cases.extend(errors::cases());
     cases.extend(deaths::cases());

@@ -36,6 +36,8 @@ mod backlog;
 mod call;
 #[path = "../../src/cell.rs"]
 mod cell;
+#[path = "../../src/collect.rs"]
+mod collect;
 #[path = "../../src/crew.rs"]
 mod crew;
 #[path = "../../src/entry.rs"]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use procession_pool::Pool;
-use procession_testkit::{Case, eventually, heap_is_back, heap_units, sweep};
+use procession_testkit::{Case, eventually, heap_is_back, heap_units, ledger, sweep};
 
 use super::agent::{self, Item, items, work};
 use super::kills;
@@ -14,6 +14,8 @@ use super::usable::{check_usable, warm_up};
 enum Sweep {
     /// Three items whose values have so many bytes.
     Values(u32),
+    /// Twenty items that are numbers, as their values are.
+    Numbers,
     /// Three items that may be ended from outside.
     Guarded,
     /// A task for this worker alone.
@@ -23,12 +25,13 @@ enum Sweep {
 }
 
 /// So many points in a small task, in one whose output moves to a block and to a larger one, in one
-/// under guard, in one by letter, and on a worker's way out.
-pub(crate) fn cases(points: u64) -> [Case; 5] {
+/// of numbers, in one under guard, in one by letter, and on a worker's way out.
+pub(crate) fn cases(points: u64) -> [Case; 6] {
     let case = |name: &str, what| Case::new(format!("sweep::{name}"), move || run(what, points));
     [
         case("small_task", Sweep::Values(10)),
         case("growing_output", Sweep::Values(70)),
+        case("numbers", Sweep::Numbers),
         case("guarded_task", Sweep::Guarded),
         case("letter", Sweep::Letter),
         case("retiring_worker", Sweep::Retiring),
@@ -48,10 +51,17 @@ impl Sweep {
     /// Does it while the worker makes `steps` steps and is killed, or until it has ended. How many
     /// steps it made; `None` where nobody may trace.
     fn attempt(self, pool: &Pool, steps: Option<u64>) -> Option<u64> {
+        if self == Sweep::Numbers {
+            let first = ledger::reserve(20);
+            let call = || pool.chunksize(20).map_results(noted, first..first + 20);
+            let (made, outcomes) = sweep::while_stepped(staying(pool, u64::MAX), steps, call)?;
+            kills::check_numbers(first, &outcomes);
+            return Some(made);
+        }
         let (count, size) = match self {
             Sweep::Values(size) => (3, size),
             Sweep::Letter => (1, 10),
-            Sweep::Guarded | Sweep::Retiring => (3, 10),
+            _ => (3, 10),
         };
         let good = agent::good(count);
         let plans: Vec<_> = good.into_iter().map(|plan| plan.sized(size)).collect();
@@ -65,7 +75,7 @@ impl Sweep {
                     let view = view.timeout(Duration::from_secs(1000));
                     view.map_results(work, items(&plans))
                 }
-                Sweep::Values(_) | Sweep::Retiring => view.map_results(work, items(&plans)),
+                _ => view.map_results(work, items(&plans)),
             }
         };
         let (made, outcomes) = sweep::while_stepped(staying(pool, most), steps, call)?;
@@ -73,6 +83,11 @@ impl Sweep {
         assert!(died <= 1, "{died} items died with one worker");
         Some(made)
     }
+}
+
+fn noted(id: u32) -> u32 {
+    ledger::note(id);
+    id
 }
 
 /// The worker, when it is not about to leave.

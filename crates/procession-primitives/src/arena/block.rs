@@ -449,6 +449,23 @@ impl Writer {
         &mut self.block.all_mut()[..self.len]
     }
 
+    /// The room that is left without the block growing: see [`wrote`](Self::wrote).
+    #[inline]
+    pub fn room_mut(&mut self) -> &mut [u8] {
+        &mut self.block.all_mut()[self.len..]
+    }
+
+    /// Counts the next `bytes` bytes, which were written to [`room_mut`](Self::room_mut).
+    ///
+    /// # Panics
+    ///
+    /// If there is not so much room.
+    #[inline]
+    pub fn wrote(&mut self, bytes: usize) {
+        assert!(bytes <= self.block.len() - self.len, "beyond the block");
+        self.len += bytes;
+    }
+
     /// How many bytes were written.
     #[must_use]
     #[inline]

@@ -7,8 +7,31 @@
 #[cfg(test)]
 mod tests;
 
+use serde::Serialize;
+
 use super::Sink;
+use super::sole::Sole;
 use crate::arena::OutOfMemory;
+
+/// Hands `$methods` a serializer's methods for numbers: the name, the argument, its kind and its bits.
+macro_rules! for_each_number {
+    ($methods:ident) => {
+        $methods! {
+            serialize_bool(v: bool), Byte, v.into();
+            serialize_i8(v: i8), Byte, (v as u8).into();
+            serialize_i16(v: i16), Signed, zigzag(v.into());
+            serialize_i32(v: i32), Signed, zigzag(v.into());
+            serialize_i64(v: i64), Signed, zigzag(v);
+            serialize_u8(v: u8), Byte, v.into();
+            serialize_u16(v: u16), Unsigned, v.into();
+            serialize_u32(v: u32), Unsigned, v.into();
+            serialize_u64(v: u64), Unsigned, v;
+            serialize_f32(v: f32), Single, v.to_bits().into();
+            serialize_f64(v: f64), Double, v.to_bits();
+        }
+    };
+}
+pub(super) use for_each_number;
 
 /// A value that is encoded as a single number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +94,29 @@ impl Number {
     #[inline]
     pub fn bits(self) -> u64 {
         self.bits
+    }
+
+    /// The number that `value` is encoded as; `None` if it is anything else, or cannot be encoded.
+    ///
+    /// What follows from it is known when the program is built: nothing is left of it where a type is
+    /// a number.
+    ///
+    /// # Panics
+    ///
+    /// If the `Serialize` of `value` does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use procession_primitives::{Number, NumberKind};
+    ///
+    /// assert_eq!(Number::of(&7_u16), Some(Number::new(NumberKind::Unsigned, 7)));
+    /// assert_eq!(Number::of("7"), None);
+    /// ```
+    #[must_use]
+    #[inline]
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Option<Number> {
+        value.serialize(Sole).ok()
     }
 
     /// Appends the encoded number to `sink`.

@@ -6,7 +6,7 @@
 use postcard::Result;
 use serde::{Serialize, Serializer};
 
-use super::number::{Number, NumberKind, zigzag};
+use super::number::{Number, NumberKind, for_each_number, zigzag};
 use super::{Sink, Target};
 
 /// Encodes `value`.
@@ -86,19 +86,7 @@ impl<'a, 's, S: Sink> Serializer for Whole<'a, 's, S> {
         false
     }
 
-    to_number! {
-        serialize_bool(v: bool), Byte, v.into();
-        serialize_i8(v: i8), Byte, (v as u8).into();
-        serialize_i16(v: i16), Signed, zigzag(v.into());
-        serialize_i32(v: i32), Signed, zigzag(v.into());
-        serialize_i64(v: i64), Signed, zigzag(v);
-        serialize_u8(v: u8), Byte, v.into();
-        serialize_u16(v: u16), Unsigned, v.into();
-        serialize_u32(v: u32), Unsigned, v.into();
-        serialize_u64(v: u64), Unsigned, v;
-        serialize_f32(v: f32), Single, v.to_bits().into();
-        serialize_f64(v: f64), Double, v.to_bits();
-    }
+    for_each_number!(to_number);
 
     #[inline]
     fn serialize_newtype_struct<T: Serialize + ?Sized>(

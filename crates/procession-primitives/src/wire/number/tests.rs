@@ -162,3 +162,62 @@ fn another_type_reads_the_bytes() {
         Err(DecodeError::Failed(_))
     ));
 }
+
+/// Keeps the number of a value, if it is one.
+#[derive(Default)]
+struct Kept(Option<Number>);
+
+impl Sink for Kept {
+    fn put(&mut self, _bytes: &[u8]) -> Result<(), crate::arena::OutOfMemory> {
+        Ok(())
+    }
+
+    fn put_number(&mut self, number: Number) -> Result<(), crate::arena::OutOfMemory> {
+        self.0 = Some(number);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_number_is_known_without_a_sink() {
+    #[derive(serde::Serialize)]
+    struct New<T>(T);
+    #[derive(serde::Serialize)]
+    enum Either {
+        Number(u64),
+    }
+    macro_rules! check {
+        ($($value:expr, $is_number:expr;)*) => {
+            $(
+                let mut kept = Kept::default();
+                encode_unguarded(&$value, &mut kept).unwrap();
+                assert_eq!(Number::of(&$value), kept.0, stringify!($value));
+                assert_eq!(kept.0.is_some(), $is_number, stringify!($value));
+            )*
+        };
+    }
+    check! {
+        true, true;
+        -7_i8, true;
+        -700_i16, true;
+        -7_000_000_i32, true;
+        i64::MIN, true;
+        7_u8, true;
+        700_u16, true;
+        7_000_000_u32, true;
+        u64::MAX, true;
+        1.5_f32, true;
+        -1.5_f64, true;
+        New(New(7_u16)), true;
+        7_u128, false;
+        'c', false;
+        "text", false;
+        (), false;
+        Some(7_u8), false;
+        None::<u8>, false;
+        [7_u8], false;
+        (7_u8,), false;
+        New(Some(7_u8)), false;
+        Either::Number(7), false;
+    }
+}
