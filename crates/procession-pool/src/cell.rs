@@ -276,8 +276,9 @@ impl Cell {
     }
 
     pub(crate) fn set_code(&self, code: [[u64; 2]; 3]) {
-        for (to, from) in self.code.iter().flatten().zip(code.iter().flatten()) {
-            to.ensure(*from);
+        for (to, from) in self.code.iter().zip(code) {
+            to[0].ensure(from[0]);
+            to[1].ensure(from[1]);
         }
     }
 

@@ -82,20 +82,30 @@ impl<'a> Entries<'a> {
         self.run = self.run.get(count * NUMBER..).unwrap_or_default();
     }
 
-    fn record(&mut self) -> Option<Entry<'a>> {
-        if !self.run.is_empty() {
-            return None;
-        }
+    /// Begins the run that is next, if it is one.
+    #[inline]
+    pub(crate) fn open_run(&mut self) -> Option<()> {
         let bytes = self.rest.0;
         // The lowest byte of a header comes first.
-        if bytes.first().is_none_or(|kind| *kind < RUN) {
-            let record = self.rest.next();
-            return record.map(|(tag, bytes)| Entry::Record(tag, bytes));
+        if !self.run.is_empty() || bytes.first().is_none_or(|kind| *kind < RUN) {
+            return None;
         }
         let (len, kind) = run_at(bytes)?;
         let (run, rest) = bytes.get(HEADER..)?.split_at_checked(len)?;
         (self.kind, self.run, self.rest) = (kind, run, Records(rest));
-        self.number()
+        Some(())
+    }
+
+    fn record(&mut self) -> Option<Entry<'a>> {
+        if self.open_run().is_some() {
+            return self.number();
+        }
+        if !self.run.is_empty() {
+            // The rest of a number.
+            return None;
+        }
+        let record = self.rest.next();
+        record.map(|(tag, bytes)| Entry::Record(tag, bytes))
     }
 }
 

@@ -25,6 +25,9 @@ use crate::record::{self, HEADER, Tag};
 use crate::run::Code;
 use crate::shared::small_input;
 
+/// The number of calls that have none of their own: the numbers of others begin behind it.
+pub(crate) const NO_CALL: u64 = 0;
+
 /// What all tasks of a call have in common.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
@@ -62,7 +65,7 @@ impl Terms {
 
     /// For a job without tasks.
     pub(crate) fn none() -> Terms {
-        Terms::new(Code::none(), 0, None, &Options::default())
+        Terms::new(Code::none(), NO_CALL, None, &Options::default())
     }
 
     /// The same for tasks that can be ended one by one.
@@ -79,9 +82,18 @@ impl Terms {
     }
 
     fn write(&self, cell: &Cell) {
-        cell.set_code(self.code.words());
+        // All tasks of a call have the same, so it is there if the cell was one of them.
+        if self.call == NO_CALL || cell.call.load(Ordering::Relaxed) != self.call {
+            self.write_common(cell);
+        }
         cell.guarded.ensure(u32::from(self.guarded));
         cell.ring.ensure(self.ring);
+        cell.stop.store(0, Ordering::Relaxed);
+        cell.claimed_at.store(0, Ordering::Relaxed);
+    }
+
+    fn write_common(&self, cell: &Cell) {
+        cell.set_code(self.code.words());
         for (word, value) in [
             (&cell.call, self.call),
             (&cell.context, self.context.0),
@@ -92,8 +104,6 @@ impl Terms {
         ] {
             word.ensure(value);
         }
-        cell.stop.store(0, Ordering::Relaxed);
-        cell.claimed_at.store(0, Ordering::Relaxed);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::call::{Call, Collected};
 use crate::cell::Cell;
 use crate::cost::Costs;
 use crate::crew::Crew;
-use crate::filling;
+use crate::filling::{self, NO_CALL};
 use crate::hub::Hub;
 use crate::interrupt;
 use crate::mailbox::SLEEPING;
@@ -90,7 +90,7 @@ impl Inner {
             costs: Costs::default(),
             trace,
             interrupted: AtomicBool::new(false),
-            calls: AtomicU64::new(1),
+            calls: AtomicU64::new(NO_CALL + 1),
             active: AtomicUsize::new(0),
             free: Mutex::new((0..CELLS).rev().collect()),
             offers: Mutex::new(Offers::default()),

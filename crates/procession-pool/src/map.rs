@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::TaskError;
 use crate::call::{Call, Collected, SPIN};
 use crate::collect::Receive;
-use crate::filling::{Filling, Terms};
+use crate::filling::{Filling, NO_CALL, Terms};
 use crate::inner::Inner;
 use crate::options::Options;
 use crate::outcome::outcomes;
@@ -90,7 +90,7 @@ where
     if pool.crew.looks_deserted() {
         pool.crew.rally(&pool.shared);
     }
-    let terms = Terms::new(code, 0, None, job.options);
+    let terms = Terms::new(code, NO_CALL, None, job.options);
     let _active = pool.active();
     let index = pool.take_cell()?;
     // One cell is task and mailbox.

@@ -25,6 +25,7 @@ pub(crate) fn outcomes<R: DeserializeOwned>(collected: &Collected, receive: &mut
         // One guard for all: a panic costs the value that was being decoded, and the loop goes on.
         let ended = catch(|| {
             while item < end {
+                entries.open_run();
                 let (kind, numbers) = entries.numbers();
                 let mut refused = None;
                 let mut values = numbers

@@ -29,6 +29,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
+    #[inline(always)]
     pub(crate) fn open(shared: Shared, cell: &'static Cell) -> Option<Output> {
         let len = usize::try_from(cell.output_len.load(Ordering::Relaxed)).ok()?;
         let bytes = match BlockId::from_word(cell.output.load(Ordering::Relaxed)) {

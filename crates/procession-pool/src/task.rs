@@ -100,11 +100,16 @@ pub(crate) enum Verdict {
 
 impl Task<'_> {
     /// The claimed task in `cell`. Goes on where a dead worker may have left it.
+    #[inline(always)]
     pub(crate) fn resume(shared: Shared, cell: &'static Cell) -> Option<Task<'static>> {
         // SAFETY: claimed by this worker.
         let input = unsafe { shared.input(cell) }?;
-        // SAFETY: as above.
-        let done = Entries::new(unsafe { shared.output(cell) }?).count();
+        let done = match cell.output_len.load(Ordering::Relaxed) {
+            // Nearly always.
+            0 => 0,
+            // SAFETY: as above.
+            _ => Entries::new(unsafe { shared.output(cell) }?).count(),
+        };
         let mut inputs = Entries::new(input);
         for _ in 0..done {
             inputs.next()?;
@@ -128,6 +133,7 @@ impl Task<'_> {
 
     /// For the worker with this line, which may begin `left` more items, as long as it has less than
     /// `memory`.
+    #[inline]
     pub(crate) fn work_by(&mut self, line: &'static WorkerLine, left: u64, memory: Option<u64>) {
         self.memory = memory;
         self.is_first = line.items.load(Ordering::Relaxed) == 0;

@@ -1,7 +1,8 @@
 //! Encoded items and values.
 
 use procession_primitives::{
-    DecodeError, EncodeError, OutOfMemory, Passengers, Sink, boarding, decode, encode,
+    DecodeError, EncodeError, Number, OutOfMemory, Passengers, Sink, boarding, catch, copy_short,
+    decode, encode, place_for_word,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,7 +11,8 @@ use smallvec::SmallVec;
 use crate::TaskError;
 use crate::record::{self, HEADER, Records, Tag};
 
-/// Bytes that are kept without an allocation of their own: a number with its header.
+/// Bytes that are kept without an allocation of their own: a number, of ten bytes at most, with its
+/// header.
 const INLINE: usize = 24;
 
 /// Encoded bytes, and what the handles among them stand for.
@@ -27,6 +29,40 @@ impl Sink for Target<'_> {
     #[inline]
     fn put(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory> {
         self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// The record of a number.
+struct Record {
+    bytes: [u8; INLINE],
+    len: usize,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Record {
+            bytes: [0; INLINE],
+            len: HEADER,
+        }
+    }
+}
+
+impl Sink for Record {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory> {
+        let end = self.len + bytes.len();
+        let place = self.bytes.get_mut(self.len..end);
+        copy_short(place.ok_or(OutOfMemory::new(bytes.len()))?, bytes);
+        self.len = end;
+        Ok(())
+    }
+
+    #[inline]
+    fn put_word(&mut self, word: u64, len: usize) -> Result<(), OutOfMemory> {
+        let place = place_for_word(&mut self.bytes, self.len).filter(|_| len <= size_of::<u64>());
+        *place.ok_or(OutOfMemory::new(len))? = word.to_le_bytes();
+        self.len += len;
         Ok(())
     }
 }
@@ -109,6 +145,30 @@ impl Items {
     /// [`EncodeError`], also where its `Serialize` panics: nothing is appended.
     #[inline]
     pub fn push<T: Serialize>(&mut self, item: &T) -> Result<(), EncodeError> {
+        // All at once, where it is no more than a few bytes.
+        match catch(|| Number::of(item)) {
+            Ok(Some(number)) => self.push_number(number),
+            Ok(None) => self.push_any(item),
+            Err(panic) => Err(EncodeError::Panicked(panic)),
+        }
+    }
+
+    fn push_number(&mut self, number: Number) -> Result<(), EncodeError> {
+        let mut record = Record::default();
+        number.put(&mut record)?;
+        let Record { mut bytes, len } = record;
+        bytes[..HEADER].copy_from_slice(&record::header(Tag::Value, len - HEADER));
+        let to = &mut self.encoded.bytes;
+        if to.is_empty() {
+            *to = SmallVec::from_buf_and_len(bytes, len);
+        } else {
+            to.extend_from_slice(&bytes[..len]);
+        }
+        self.count += 1;
+        Ok(())
+    }
+
+    fn push_any<T: Serialize>(&mut self, item: &T) -> Result<(), EncodeError> {
         let start = self.encoded.bytes.len();
         self.encoded.bytes.extend_from_slice(&[0; HEADER]);
         if let Err(error) = self.encoded.append(item) {
