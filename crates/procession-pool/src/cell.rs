@@ -26,7 +26,7 @@
 use core::mem::offset_of;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use procession_primitives::Phase;
+use procession_primitives::{Phase, prefetch, prefetch_to_write};
 
 /// Index of a worker in its pool.
 pub(crate) type WorkerIndex = u32;
@@ -188,6 +188,20 @@ impl Cell {
     pub(crate) fn state(&self) -> State {
         // Acquire: with a state comes what was written before it was set.
         State::from_word(self.state.load(Ordering::Acquire))
+    }
+
+    /// Has the lines come over that are read and then written anew, where a cell has served and serves again.
+    #[inline]
+    pub(crate) fn fetch_to_reuse(&self) {
+        prefetch_to_write(&self.state);
+        prefetch_to_write(&self.first);
+    }
+
+    /// Has the line come over with what is to be done: read by whoever does it, so that it does no harm
+    /// if that is somebody else.
+    #[inline]
+    pub(crate) fn fetch_to_run(&self) {
+        prefetch(&self.first);
     }
 
     /// Makes the filled cell ready to run.

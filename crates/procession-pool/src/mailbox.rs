@@ -82,8 +82,9 @@ pub(crate) fn take(shared: &Shared, inbox: &AtomicU32, into: &mut Vec<u32>) {
     }
     while head != 0 {
         into.push(head - 1);
-        head = shared
-            .cell(head - 1)
-            .map_or(0, |cell| cell.next.load(Ordering::Relaxed));
+        head = shared.cell(head - 1).map_or(0, |cell| {
+            cell.fetch_to_reuse();
+            cell.next.load(Ordering::Relaxed)
+        });
     }
 }

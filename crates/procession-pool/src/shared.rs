@@ -260,6 +260,19 @@ impl Shared {
         }
     }
 
+    /// The cell of the hint that is next, most likely.
+    #[inline]
+    pub(crate) fn next_cell(&self) -> Option<&'static Cell> {
+        let next = |ring: usize| {
+            let at = self.header().head[ring].0.load(Ordering::Relaxed);
+            // Acquire: pairs with the Release of `offer`.
+            let waits = at < self.header.tail[ring].0.load(Ordering::Acquire);
+            waits.then(|| self.hint(ring, at))?
+        };
+        let hint = (0..RINGS).find_map(next)?;
+        self.cell(hint.load(Ordering::Relaxed))
+    }
+
     /// Whether there is a hint to take.
     #[inline]
     pub(crate) fn has_hints(&self) -> bool {

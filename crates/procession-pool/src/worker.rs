@@ -192,13 +192,15 @@ impl Worker {
 
     fn claim(&self, index: u32) -> Option<&'static Cell> {
         let cell = self.shared.cell(index)?;
+        cell.fetch_to_run();
         // First, so that whoever finds the task claimed finds it here.
         self.line.current.store(index + 1, Ordering::Relaxed);
         cell.claim(self.orders.index).then_some(cell)
     }
 
     fn run_and_finish(&mut self, index: u32, cell: &'static Cell) {
-        if self.shared.has_hints() {
+        if let Some(next) = self.shared.next_cell() {
+            next.fetch_to_run();
             self.shared.call_one();
         }
         if self.run(index, cell) {

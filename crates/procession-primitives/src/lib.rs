@@ -69,6 +69,7 @@ mod memory;
 mod object;
 mod panic;
 mod park;
+mod prefetch;
 mod process;
 mod protocol;
 mod reason;
@@ -98,6 +99,7 @@ pub use object::{
 };
 pub use panic::{Panic, PanicLocation, catch, on_backtrace, quietly};
 pub use park::{News, monotonic_micros, monotonic_nanos, wake};
+pub use prefetch::{prefetch, prefetch_to_write};
 pub use process::{
     Builder, Death, MemoryUsage, Phase, Process, ProcessError, ProcessInfo, StartError,
     StartMethod, Stdio, active_children, current_process, own_memory, parent_process,

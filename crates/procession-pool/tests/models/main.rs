@@ -140,6 +140,6 @@ use primitives::{
     BlockId, CodeError, DecodeError, EncodeError, FamilyError, MemberId, MemoryUsage, News, Number,
     NumberKind, OutOfMemory, Panic, Passengers, Phase, Shared, Sink, StartError, copy_short,
     decode, decode_number, decode_unguarded, encode_unguarded, own_memory, place_for_word,
-    take_boarded,
+    prefetch, prefetch_to_write, take_boarded,
 };
 use process::{Death, Process, catch};
