@@ -1,6 +1,7 @@
 //! The stream of one call: chunks into the pool, outcomes back, driven by whoever waits for them.
 
 mod again;
+mod numbers;
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -9,18 +10,17 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use procession_primitives::{
-    EncodeError, Number, NumberKind, Panic, boarding, catch, encode_unguarded,
-};
+use procession_primitives::{EncodeError, Panic, boarding, catch, encode_unguarded};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::again::Again;
+use self::numbers::{Stop, numbers};
 use crate::TaskError;
 use crate::call::{Call, Collected, SPIN};
 use crate::chunk::Chunks;
 use crate::collect::{Each, Receive};
-use crate::entry::{NUMBER, Page};
+use crate::entry::Page;
 use crate::filling::{Filling, Prepared, Terms};
 use crate::inner::Inner;
 use crate::map::Job;
@@ -71,39 +71,6 @@ pub(crate) struct Map<I: Iterator> {
     pub(crate) interrupted: bool,
     /// Shows how far the call is.
     bar: Option<Bar>,
-}
-
-/// Why there is no item to be encoded by itself.
-enum Stop {
-    /// There is no place for another number.
-    Full,
-    /// The iterator has no more.
-    End,
-}
-
-/// Puts items into `places`, as long as they are numbers of this kind. Else returns the first one
-/// that is not.
-///
-/// `taken` counts the items that the iterator has given, `filled` the places that are filled: also
-/// those before a panic.
-#[inline]
-fn numbers<A: Serialize>(
-    items: &mut impl Iterator<Item = A>,
-    kind: NumberKind,
-    places: &mut [[u8; NUMBER]],
-    taken: &mut u64,
-    filled: &mut usize,
-) -> Result<A, Stop> {
-    for place in places {
-        let item = items.next().ok_or(Stop::End)?;
-        *taken += 1;
-        match Number::of(&item) {
-            Some(number) if number.kind() == kind => *place = number.bits().to_le_bytes(),
-            _ => return Ok(item),
-        }
-        *filled += 1;
-    }
-    Err(Stop::Full)
 }
 
 impl<A: Serialize, I: Iterator<Item = A>> Map<I> {

@@ -21,25 +21,9 @@ pub(crate) fn check_survivors(plans: &[Plan], outcomes: &[Result<agent::Value, T
     died
 }
 
-/// The same of numbers from `first` on, each noted in the ledger and handed back, with one worker.
+/// An item whose worker was killed: it ran at most once, and what is told of it is right.
 #[track_caller]
-pub(crate) fn check_numbers(first: u32, outcomes: &[Result<u32, TaskError>]) {
-    let mut died = 0;
-    for (id, outcome) in (first..).zip(outcomes) {
-        match outcome {
-            Ok(value) => assert_eq!((*value, ledger::get(id)), (id, 1)),
-            Err(TaskError::WorkerDied(death)) => {
-                check_killed(id, death);
-                died += 1;
-            }
-            Err(error) => panic!("{id} came to {error:?}"),
-        }
-    }
-    assert!(died <= 1, "{died} items died with one worker");
-}
-
-#[track_caller]
-fn check_killed(id: u32, death: &Death) {
+pub(crate) fn check_killed(id: u32, death: &Death) {
     assert_eq!((death.signal(), death.exit_code()), (Some(9), None));
     let runs = ledger::get(id);
     match death.phase() {

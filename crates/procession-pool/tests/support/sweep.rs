@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use procession_pool::Pool;
+use procession_pool::{Pool, TaskError};
 use procession_testkit::{Case, eventually, heap_is_back, heap_units, ledger, sweep};
 
 use super::agent::{self, Item, items, work};
@@ -55,7 +55,7 @@ impl Sweep {
             let first = ledger::reserve(20);
             let call = || pool.chunksize(20).map_results(noted, first..first + 20);
             let (made, outcomes) = sweep::while_stepped(staying(pool, u64::MAX), steps, call)?;
-            kills::check_numbers(first, &outcomes);
+            check_numbers(first, &outcomes);
             return Some(made);
         }
         let (count, size) = match self {
@@ -88,6 +88,24 @@ impl Sweep {
 fn noted(id: u32) -> u32 {
     ledger::note(id);
     id
+}
+
+/// One outcome for each number from `first` on: it is there, or one of them was in hand when the worker was
+/// killed.
+#[track_caller]
+fn check_numbers(first: u32, outcomes: &[Result<u32, TaskError>]) {
+    let mut died = 0;
+    for (id, outcome) in (first..).zip(outcomes) {
+        match outcome {
+            Ok(value) => assert_eq!((*value, ledger::get(id)), (id, 1)),
+            Err(TaskError::WorkerDied(death)) => {
+                kills::check_killed(id, death);
+                died += 1;
+            }
+            Err(error) => panic!("{id} came to {error:?}"),
+        }
+    }
+    assert!(died <= 1, "{died} items died with one worker");
 }
 
 /// The worker, when it is not about to leave.
