@@ -357,26 +357,28 @@ fn run_numbers<A: DeserializeOwned, R: Serialize>(
     let Some(mut numbers) = task.numbers() else {
         return;
     };
-    for at in 0..numbers.len() {
-        let value = decode_number(numbers.begin(at)).and_then(|item| {
-            numbers.enter(at, Phase::Running);
+    while let Some((number, place)) = numbers.begin() {
+        let value = decode_number(number).and_then(|item| {
+            numbers.enter(Phase::Running);
             function(item)
         });
         let value = match value {
             Ok(value) => value,
             Err(error) => {
-                task.went(at, true);
+                let item = numbers.item();
+                task.went(item, true);
                 return task.fail(Tag::ItemDecode, &error);
             }
         };
-        numbers.enter(at, Phase::Encoding);
-        if !numbers.finish(at, &value) {
-            task.went(at, true);
+        numbers.enter(Phase::Encoding);
+        if !numbers.finish(place, &value) {
+            let item = numbers.item();
+            task.went(item, true);
             return task.finish(&value);
         }
     }
-    let done = numbers.len();
-    task.went(done, false);
+    let item = numbers.item();
+    task.went(item, false);
 }
 
 /// What an initialiser returns.

@@ -5,6 +5,8 @@
 //! The worker has claimed the cell, so its input and output are this worker's.
 #![allow(unsafe_code, reason = "writes a claimed task's output in place")]
 
+use std::iter::Zip;
+use std::slice;
 use std::sync::atomic::Ordering;
 
 use procession_primitives::{
@@ -46,44 +48,50 @@ pub(crate) struct Task<'a> {
 /// ([`Task::went`]); should a panic come before, it sees there how far they have come.
 pub(crate) struct Numbers<'a> {
     cell: &'static Cell,
-    first: u32,
     kind: NumberKind,
-    items: &'a [[u8; NUMBER]],
+    /// Each with the place for its value.
+    left: Zip<slice::Iter<'a, [u8; NUMBER]>, slice::IterMut<'a, [u8; NUMBER]>>,
     /// What the values have to be.
     value_kind: NumberKind,
-    places: &'a mut [[u8; NUMBER]],
-    /// Of the output, up to the first value.
+    /// The first of those that are left.
+    item: u32,
+    /// Of the output before its value.
     len: usize,
 }
 
-impl Numbers<'_> {
-    pub(crate) fn len(&self) -> usize {
-        self.items.len().min(self.places.len())
-    }
-
-    /// Begins number `at` of them.
+impl<'a> Numbers<'a> {
+    /// Begins the next one. Also returns the place for its value.
     #[inline]
-    pub(crate) fn begin(&self, at: usize) -> Number {
-        self.enter(at, Phase::Decoding);
-        Number::new(self.kind, u64::from_le_bytes(self.items[at]))
+    pub(crate) fn begin(&mut self) -> Option<(Number, &'a mut [u8; NUMBER])> {
+        let (bits, place) = self.left.next()?;
+        self.enter(Phase::Decoding);
+        Some((Number::new(self.kind, u64::from_le_bytes(*bits)), place))
     }
 
     #[inline]
-    pub(crate) fn enter(&self, at: usize, phase: Phase) {
-        self.cell.set_at(self.first + at as u32, phase);
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.cell.set_at(self.item, phase);
     }
 
-    /// Commits `value` as that of number `at`. False if it is to be encoded in another way.
+    /// Commits `value` as that of the one in hand. False if it is to be encoded in another way.
     #[inline]
-    pub(crate) fn finish<R: Serialize>(&mut self, at: usize, value: &R) -> bool {
+    pub(crate) fn finish<R: Serialize>(&mut self, place: &mut [u8; NUMBER], value: &R) -> bool {
         match Number::of(value) {
             Some(number) if number.kind() == self.value_kind => {
-                self.places[at] = number.bits().to_le_bytes();
-                self.cell.commit(self.len + (at + 1) * NUMBER);
+                *place = number.bits().to_le_bytes();
+                self.len += NUMBER;
+                self.cell.commit(self.len);
+                self.item += 1;
                 true
             }
             _ => false,
         }
+    }
+
+    /// The item in hand, or the one behind the last.
+    #[inline]
+    pub(crate) fn item(&self) -> u32 {
+        self.item
     }
 }
 
@@ -217,7 +225,7 @@ impl Task<'_> {
             Entry::Number(number) => Entry::Number(number),
             // SAFETY: the input lives as long as the claim, and no reference leaves `run.rs`.
             Entry::Record(tag, bytes) => Entry::Record(tag, unsafe {
-                std::slice::from_raw_parts(bytes.as_ptr(), bytes.len())
+                slice::from_raw_parts(bytes.as_ptr(), bytes.len())
             }),
         })
     }
@@ -321,33 +329,32 @@ impl Task<'_> {
         let (value_kind, places) = self.output.places()?;
         Some(Numbers {
             cell: self.cell,
-            first: self.item,
             kind,
-            items: &items[..left.min(items.len())],
+            left: items[..left.min(items.len())].iter().zip(places),
             value_kind,
-            places,
+            item: self.item,
             len,
         })
     }
 
-    /// Counts `done` of the [`numbers`](Self::numbers), after which another one is in hand or not.
+    /// Counts the [`numbers`](Self::numbers) before `item`, which is in hand itself or not.
     #[inline]
-    pub(crate) fn went(&mut self, done: usize, has_next: bool) {
-        self.inputs.skip_numbers(done + usize::from(has_next));
+    pub(crate) fn went(&mut self, item: u32, is_in_hand: bool) {
+        let done = (item - self.item) as usize;
+        self.inputs.skip_numbers(done + usize::from(is_in_hand));
         self.output.filled(done);
-        self.record = has_next.then_some(self.output.len);
-        self.item += done as u32;
+        self.record = is_in_hand.then_some(self.output.len);
+        self.item = item;
         self.left = self.left.wrapping_sub(done as u64);
         self.is_first &= done == 0;
     }
 
     #[cold]
     pub(crate) fn panicked(&mut self, panic: Box<Panic>) {
-        if self.record.is_none()
-            && let Some(done) = self.cell.at().0.checked_sub(self.item)
-        {
+        let (item, _) = self.cell.at();
+        if self.record.is_none() && item >= self.item {
             // One of the numbers that were gone through.
-            self.went(done as usize, true);
+            self.went(item, true);
         }
         match self.cell.at().1 {
             Phase::Decoding => self.fail(Tag::ItemDecode, &DecodeError::Panicked(panic)),
