@@ -1,8 +1,8 @@
 //! Encoded items and values.
 
 use procession_primitives::{
-    DecodeError, EncodeError, Number, OutOfMemory, Passengers, Sink, boarding, catch, copy_short,
-    decode, encode, place_for_word,
+    DecodeError, EncodeError, Number, OutOfMemory, Passengers, Sink, boarding, copy_short, decode,
+    encode, place_for_word,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,22 +33,45 @@ impl Sink for Target<'_> {
     }
 }
 
-/// The record of a number.
-struct Record {
+/// Takes an item behind room for its header.
+struct Record<'a>(&'a mut SmallVec<[u8; INLINE]>);
+
+impl Sink for Record<'_> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    #[inline]
+    fn begin(&mut self) -> Result<(), OutOfMemory> {
+        self.put(&[0; HEADER])
+    }
+
+    /// All at once: it is no more than a few bytes.
+    #[inline]
+    fn put_number(&mut self, number: Number) -> Result<(), OutOfMemory> {
+        let mut short = Short {
+            bytes: [0; INLINE],
+            len: HEADER,
+        };
+        number.put(&mut short)?;
+        if self.0.is_empty() {
+            *self.0 = SmallVec::from_buf_and_len(short.bytes, short.len);
+        } else {
+            self.0.extend_from_slice(&short.bytes[..short.len]);
+        }
+        Ok(())
+    }
+}
+
+/// A few bytes.
+struct Short {
     bytes: [u8; INLINE],
     len: usize,
 }
 
-impl Default for Record {
-    fn default() -> Self {
-        Record {
-            bytes: [0; INLINE],
-            len: HEADER,
-        }
-    }
-}
-
-impl Sink for Record {
+impl Sink for Short {
     #[inline]
     fn put(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory> {
         let end = self.len + bytes.len();
@@ -75,15 +98,18 @@ impl Encoded {
     /// [`EncodeError`], also where its `Serialize` panics.
     pub fn of<T: Serialize>(value: &T) -> Result<Encoded, EncodeError> {
         let mut encoded = Encoded::default();
-        encoded.append(value)?;
+        encoded.append(|bytes| encode(value, &mut Target(bytes)))?;
         Ok(encoded)
     }
 
-    /// Appends the encoded `value`. On an error nothing is appended.
+    /// Appends what `encode` does. On an error nothing is appended.
     #[inline]
-    fn append<T: Serialize>(&mut self, value: &T) -> Result<(), EncodeError> {
+    fn append(
+        &mut self,
+        encode: impl FnOnce(&mut SmallVec<[u8; INLINE]>) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
         let start = self.bytes.len();
-        let (done, passengers) = boarding(|| encode(value, &mut Target(&mut self.bytes)));
+        let (done, passengers) = boarding(|| encode(&mut self.bytes));
         if done.is_err() {
             self.bytes.truncate(start);
         } else if !passengers.is_empty() {
@@ -145,36 +171,9 @@ impl Items {
     /// [`EncodeError`], also where its `Serialize` panics: nothing is appended.
     #[inline]
     pub fn push<T: Serialize>(&mut self, item: &T) -> Result<(), EncodeError> {
-        // All at once, where it is no more than a few bytes.
-        match catch(|| Number::of(item)) {
-            Ok(Some(number)) => self.push_number(number),
-            Ok(None) => self.push_any(item),
-            Err(panic) => Err(EncodeError::Panicked(panic)),
-        }
-    }
-
-    fn push_number(&mut self, number: Number) -> Result<(), EncodeError> {
-        let mut record = Record::default();
-        number.put(&mut record)?;
-        let Record { mut bytes, len } = record;
-        bytes[..HEADER].copy_from_slice(&record::header(Tag::Value, len - HEADER));
-        let to = &mut self.encoded.bytes;
-        if to.is_empty() {
-            *to = SmallVec::from_buf_and_len(bytes, len);
-        } else {
-            to.extend_from_slice(&bytes[..len]);
-        }
-        self.count += 1;
-        Ok(())
-    }
-
-    fn push_any<T: Serialize>(&mut self, item: &T) -> Result<(), EncodeError> {
         let start = self.encoded.bytes.len();
-        self.encoded.bytes.extend_from_slice(&[0; HEADER]);
-        if let Err(error) = self.encoded.append(item) {
-            self.encoded.bytes.truncate(start);
-            return Err(error);
-        }
+        let append = |bytes: &mut _| encode(item, &mut Record(bytes));
+        self.encoded.append(append)?;
         let bytes = &mut self.encoded.bytes;
         let header = record::header(Tag::Value, bytes.len() - start - HEADER);
         bytes[start..start + HEADER].copy_from_slice(&header);

@@ -14,7 +14,7 @@ pub(super) enum Stop {
 }
 
 /// Puts items into `places`, as long as they are numbers of this kind. Else returns the first one
-/// that is not.
+/// that is not: its `Serialize` has begun then, and begins again.
 ///
 /// `taken` counts the items that the iterator has given, `filled` the places that are filled: also
 /// those before a panic.
