@@ -319,6 +319,7 @@ fn that_shut_down<C: Concurrent>() {
             let outcome = second.result();
             // It may have begun before the end of the first was noticed.
             let is_cut = matches!(number, 2 | 4);
+            let is_held = outcome.is_ok();
             match outcome {
                 Ok(value) => assert_eq!(value, 2),
                 Err(TaskError::Cancelled) if is_cut => {}
@@ -326,7 +327,9 @@ fn that_shut_down<C: Concurrent>() {
             }
             for (n, future) in (0..).zip(behind) {
                 match future.result() {
-                    Ok(value) if !is_cut => assert_eq!(value, n * 2),
+                    // Where the second one was cancelled, the worker may have begun one behind it before
+                    // that was.
+                    Ok(value) if !is_cut || !is_held => assert_eq!(value, n * 2),
                     outcome => check_cancelled(&outcome),
                 }
             }
