@@ -184,14 +184,30 @@ impl Arena {
     ) -> Result<(BlockId, usize, bool), OutOfMemory> {
         let refused = OutOfMemory { bytes };
         let units = units_for(bytes).ok_or(refused)?;
-        if !family.is_present() || exceeds_memory(bytes) {
+        if !family.is_present() {
             return Err(refused);
         }
         let heap = &self.header().heap.0;
-        let _held = heap.lock.acquire(family);
+        // What is warm has its memory already: see below.
+        let has_asked = heap.warm.load(Ordering::Relaxed) < units;
+        if has_asked && exceeds_memory(bytes) {
+            return Err(refused);
+        }
+        let mut held = heap.lock.acquire(family);
         let unit = match self.find_free(units) {
+            // Not known to be warm itself; but `warm` is less by its length now.
             Some(unit) => unit,
-            None => self.room_at_end(units).ok_or(refused)?,
+            None => {
+                if !has_asked {
+                    // Without the lock: it takes long.
+                    drop(held);
+                    if exceeds_memory(bytes) {
+                        return Err(refused);
+                    }
+                    held = heap.lock.acquire(family);
+                }
+                self.room_at_end(units).ok_or(refused)?
+            }
         };
         let generation = (self.run(unit).generation + 1) & GENERATION_MASK as u32;
         let generation = generation.max(1);
@@ -210,6 +226,7 @@ impl Arena {
         // The end never comes back. One that was killed before it moved the end has used nothing.
         let fresh = unit == end;
         let id = BlockId::new(unit, generation);
+        drop(held);
         Ok((id, units as usize * UNIT, fresh))
     }
 
