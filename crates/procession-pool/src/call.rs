@@ -32,6 +32,9 @@ pub(crate) struct Call {
 /// How long a call looks for its outcome before it sleeps: about what a wake-up costs.
 pub(crate) const SPIN: Duration = Duration::from_micros(20);
 
+/// The outcome of a short task comes sooner: others get the CPU only after that.
+const YIELD_AFTER: Duration = Duration::from_micros(2);
+
 impl Call {
     /// A call whose mailbox is cell `mailbox`, which is the caller's.
     pub(crate) fn new(
@@ -110,7 +113,15 @@ impl Call {
             .inbox;
         if spin > Duration::ZERO {
             let start = Instant::now();
-            while start.elapsed() < spin {
+            loop {
+                let now = start.elapsed();
+                if now >= spin {
+                    break;
+                }
+                if now > YIELD_AFTER {
+                    // A worker may wait for this very CPU.
+                    std::thread::yield_now();
+                }
                 for _ in 0..16 {
                     if inbox.load(Ordering::Relaxed) != 0 {
                         break;

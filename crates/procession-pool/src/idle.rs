@@ -31,6 +31,8 @@ pub(crate) const WORDS: usize = (crate::MAX_WORKERS as usize).div_ceil(64);
 /// Longest look for the next task before sleeping, in nanoseconds: about what a wake-up costs both sides.
 const SPIN_MOST: u64 = 50_000;
 const SPIN_LEAST: u64 = 1_000;
+/// A next task that comes at once comes sooner, in nanoseconds: others get the CPU only after that.
+const YIELD_AFTER: u64 = 2_000;
 
 /// Where a worker's bit is.
 fn place(index: WorkerIndex) -> (usize, u64) {
@@ -181,6 +183,10 @@ impl Idle {
         self.shared.ask_for_more();
         let start = self.look_at_clock();
         while self.look_at_clock() - start < self.spin {
+            if self.now - start > YIELD_AFTER {
+                // Whoever is to submit the next task may wait for this very CPU.
+                std::thread::yield_now();
+            }
             for _ in 0..32 {
                 if self.shared.has_hints() || self.is_meant() {
                     self.spin = (self.spin * 2).min(SPIN_MOST);
