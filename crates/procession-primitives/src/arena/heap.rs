@@ -190,26 +190,23 @@ impl Arena {
             return Err(refused);
         }
         let heap = &self.header().heap.0;
-        // What is warm has its memory already: see below.
-        let has_asked = heap.warm.load(Ordering::Relaxed) < units;
-        if has_asked && exceeds_memory(bytes) {
-            return Err(refused);
-        }
-        let mut held = heap.lock.acquire(family);
-        let unit = match self.find_free(units) {
-            // Not known to be warm itself; but `warm` is less by its length now.
-            Some(unit) => unit,
-            None => {
-                if !has_asked {
-                    // Without the lock: it takes long.
-                    drop(held);
-                    if exceeds_memory(bytes) {
-                        return Err(refused);
-                    }
-                    held = heap.lock.acquire(family);
-                }
-                self.room_at_end(units).ok_or(refused)?
+        let mut has_asked = bytes < ASK_FROM;
+        let (held, unit) = loop {
+            let held = heap.lock.acquire(family);
+            // What is warm has its memory already. Under the lock: `warm` is less by what each one takes.
+            let may_take = has_asked || heap.warm.load(Ordering::Relaxed) >= units;
+            if may_take && let Some(unit) = self.find_free(units) {
+                break (held, unit);
             }
+            if has_asked {
+                break (held, self.room_at_end(units).ok_or(refused)?);
+            }
+            // Without the lock: it takes long.
+            drop(held);
+            if exceeds_memory(bytes) {
+                return Err(refused);
+            }
+            has_asked = true;
         };
         let generation = (self.run(unit).generation + 1) & GENERATION_MASK as u32;
         let generation = generation.max(1);

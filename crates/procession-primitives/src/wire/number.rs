@@ -33,6 +33,36 @@ macro_rules! for_each_number {
 }
 pub(super) use for_each_number;
 
+/// Hands `$methods` those for everything else, but for the generic ones: the name, the arguments, and
+/// what it returns.
+macro_rules! for_each_other {
+    ($methods:ident) => {
+        $methods! {
+            serialize_i128(v: i128) -> Self::Ok;
+            serialize_u128(v: u128) -> Self::Ok;
+            serialize_char(v: char) -> Self::Ok;
+            serialize_str(v: &str) -> Self::Ok;
+            serialize_bytes(v: &[u8]) -> Self::Ok;
+            serialize_none() -> Self::Ok;
+            serialize_unit() -> Self::Ok;
+            serialize_unit_struct(name: &'static str) -> Self::Ok;
+            serialize_unit_variant(name: &'static str, index: u32, variant: &'static str) -> Self::Ok;
+            serialize_seq(len: Option<usize>) -> Self::SerializeSeq;
+            serialize_tuple(len: usize) -> Self::SerializeTuple;
+            serialize_tuple_struct(name: &'static str, len: usize) -> Self::SerializeTupleStruct;
+            serialize_tuple_variant(
+                name: &'static str, index: u32, variant: &'static str, len: usize
+            ) -> Self::SerializeTupleVariant;
+            serialize_map(len: Option<usize>) -> Self::SerializeMap;
+            serialize_struct(name: &'static str, len: usize) -> Self::SerializeStruct;
+            serialize_struct_variant(
+                name: &'static str, index: u32, variant: &'static str, len: usize
+            ) -> Self::SerializeStructVariant;
+        }
+    };
+}
+pub(super) use for_each_other;
+
 /// A value that is encoded as a single number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Number {
@@ -98,8 +128,7 @@ impl Number {
 
     /// The number that `value` is encoded as; `None` if it is anything else, or cannot be encoded.
     ///
-    /// What follows from it is known when the program is built: nothing is left of it where a type is
-    /// a number.
+    /// For a type that is always a number, or never, the compiler sees that: nothing is left to be done.
     ///
     /// # Panics
     ///

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::ser::{self, Impossible};
 use serde::{Serialize, Serializer};
 
-use super::number::{Number, NumberKind, for_each_number, zigzag};
+use super::number::{Number, NumberKind, for_each_number, for_each_other, zigzag};
 
 /// Makes a [`Number`] of a value; refuses all others.
 pub(super) struct Sole;
@@ -46,6 +46,7 @@ macro_rules! refuse {
         $(
             #[inline]
             fn $name(self, $($argument: $type),*) -> Result<$done, Other> {
+                $(let _ = $argument;)*
                 Err(Other)
             }
         )*
@@ -79,30 +80,7 @@ impl Serializer for Sole {
         value.serialize(self)
     }
 
-    refuse! {
-        serialize_i128(_v: i128) -> Number;
-        serialize_u128(_v: u128) -> Number;
-        serialize_char(_v: char) -> Number;
-        serialize_str(_v: &str) -> Number;
-        serialize_bytes(_v: &[u8]) -> Number;
-        serialize_none() -> Number;
-        serialize_unit() -> Number;
-        serialize_unit_struct(_name: &'static str) -> Number;
-        serialize_unit_variant(
-            _name: &'static str, _index: u32, _variant: &'static str
-        ) -> Number;
-        serialize_seq(_len: Option<usize>) -> Self::SerializeSeq;
-        serialize_tuple(_len: usize) -> Self::SerializeTuple;
-        serialize_tuple_struct(_name: &'static str, _len: usize) -> Self::SerializeTupleStruct;
-        serialize_tuple_variant(
-            _name: &'static str, _index: u32, _variant: &'static str, _len: usize
-        ) -> Self::SerializeTupleVariant;
-        serialize_map(_len: Option<usize>) -> Self::SerializeMap;
-        serialize_struct(_name: &'static str, _len: usize) -> Self::SerializeStruct;
-        serialize_struct_variant(
-            _name: &'static str, _index: u32, _variant: &'static str, _len: usize
-        ) -> Self::SerializeStructVariant;
-    }
+    for_each_other!(refuse);
 
     #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, _value: &T) -> Result<Number, Other> {

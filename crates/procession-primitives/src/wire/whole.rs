@@ -6,7 +6,7 @@
 use postcard::Result;
 use serde::{Serialize, Serializer};
 
-use super::number::{Number, NumberKind, for_each_number, zigzag};
+use super::number::{Number, NumberKind, for_each_number, for_each_other, zigzag};
 use super::{Sink, Target};
 
 /// Encodes `value`.
@@ -97,28 +97,7 @@ impl<'a, 's, S: Sink> Serializer for Whole<'a, 's, S> {
         value.serialize(self)
     }
 
-    to_postcard! {
-        serialize_i128(v: i128) -> ();
-        serialize_u128(v: u128) -> ();
-        serialize_char(v: char) -> ();
-        serialize_str(v: &str) -> ();
-        serialize_bytes(v: &[u8]) -> ();
-        serialize_none() -> ();
-        serialize_unit() -> ();
-        serialize_unit_struct(name: &'static str) -> ();
-        serialize_unit_variant(name: &'static str, index: u32, variant: &'static str) -> ();
-        serialize_seq(len: Option<usize>) -> Self::SerializeSeq;
-        serialize_tuple(len: usize) -> Self::SerializeTuple;
-        serialize_tuple_struct(name: &'static str, len: usize) -> Self::SerializeTupleStruct;
-        serialize_tuple_variant(
-            name: &'static str, index: u32, variant: &'static str, len: usize
-        ) -> Self::SerializeTupleVariant;
-        serialize_map(len: Option<usize>) -> Self::SerializeMap;
-        serialize_struct(name: &'static str, len: usize) -> Self::SerializeStruct;
-        serialize_struct_variant(
-            name: &'static str, index: u32, variant: &'static str, len: usize
-        ) -> Self::SerializeStructVariant;
-    }
+    for_each_other!(to_postcard);
 
     #[inline]
     fn serialize_some<T: Serialize + ?Sized>(mut self, value: &T) -> Result<()> {
