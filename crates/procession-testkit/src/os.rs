@@ -9,6 +9,8 @@ use rustix::process::{Pid, Signal};
 
 /// Sends `signal` to a process that may be gone by now.
 pub fn send(pid: u32, signal: Signal) {
+    // The first process of all, or a word that is no pid.
+    assert!(pid > 1, "{signal:?} for process {pid}");
     let pid = Pid::from_raw(pid.cast_signed()).unwrap();
     let _ = rustix::process::kill_process(pid, signal);
 }

@@ -85,10 +85,10 @@ fn f46_signals_from_outside() {
             let outcomes = thread::scope(|scope| {
                 scope.spawn(|| os::send(ledger::wait(words), signal));
                 let work = |(word, fatal): (u32, bool)| {
-                    ledger::note(word + u32::from(!fatal));
                     if fatal {
                         wait_for_the_end(word);
                     }
+                    ledger::note(word + 1);
                 };
                 let items = (0..9).map(|n| (words, n == 4));
                 if wait {
