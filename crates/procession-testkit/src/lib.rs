@@ -81,9 +81,13 @@ pub fn heap_units() -> u32 {
 /// Waits until as much of the family's memory belongs to somebody as `before`.
 #[track_caller]
 pub fn heap_is_back(what: &str, before: u32) {
+    let family = procession_primitives::Family::current().unwrap();
     eventually(what, || match heap_units() {
         now if now == before => Ok(()),
-        now => Err(format!("{now} units, {before} before")),
+        now => {
+            let text = family.arena().heap_text(family);
+            Err(format!("{now} units, {before} before: {text:#?}"))
+        }
     });
 }
 

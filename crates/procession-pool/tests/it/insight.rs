@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use procession_pool::{Event, InitFailure, Pool, PoolBuilder, PoolError, TaskError};
 use procession_testkit::{Case, cases, eventually, ledger, os, pause};
@@ -531,12 +531,14 @@ fn tasks(events: &[Json]) -> Vec<&Json> {
 }
 
 fn timeline() {
+    let begun = Instant::now();
     let events = timeline_of(Pool::builder().workers(2), |pool| {
         let view = pool.chunksize(1);
         view.map(|()| pause(Duration::from_millis(1)), [(); 20])
             .unwrap();
         pool.apply_async(|n: u8| n, 1).get().unwrap();
     });
+    let took = begun.elapsed();
     let mine = f64::from(std::process::id());
     assert!(events.iter().all(|event| event.number("pid") == mine));
     let tasks = tasks(&events);
@@ -562,8 +564,10 @@ fn timeline() {
             (1.0, 0.0)
         );
     }
-    let long = tasks.iter().filter(|task| task.number("dur") >= 1000.0);
-    assert_eq!(long.count(), 20, "in microseconds");
+    // In microseconds. The other one's worker may have been kept from its CPU.
+    let durations = || tasks.iter().map(|task| task.number("dur"));
+    assert!(durations().filter(|&dur| dur >= 1000.0).count() >= 20);
+    assert!(durations().sum::<f64>() <= 2.0 * took.as_secs_f64() * 1e6);
     let lines = events
         .iter()
         .filter(|one| one.text("name") == "thread_name");

@@ -14,6 +14,17 @@
 //! A word that says *used* is always the head of a run: what lies inside a run was free when it
 //! was merged.
 //!
+//! Beside it each unit has a tag, which tells what a used run is for; that of a free one means nothing.
+//!
+//! | owner | tag | the run is | who leaves this state |
+//! |---|---|---|---|
+//! | a member | 0 | anything | that member, to the next |
+//! | a member | `CARRIER` | bytes with handles of objects on board | as above, when all have arrived, or to the last |
+//! | a member | an object's number | on its way into the object, or out of it | as above; killed here, it leaves a possible carrier |
+//! | a member | `PAGE` | on its way to become a page | as above |
+//! | the objects | an object's number | a part of that object | whoever frees the object; its taker, who changes first the owner and then the tag |
+//! | the objects | `PAGE` | a page of the table | the holder of the table's lock |
+//!
 //! `first_free` is where searches start, and must be the head of a run. It is lowered, to a used
 //! head, just before that one becomes free; and raised by the holder of the lock, who finds no
 //! free run before the new place. A run that becomes free behind the back of a search may be
@@ -216,6 +227,12 @@ impl Arena {
             generation,
         };
         let end = heap.end.load(Ordering::Relaxed);
+        // While the run is free. Its last owner could not, lest it be killed with a run that says
+        // nothing of what it is for.
+        let tag = self.tag(unit);
+        if tag.load(Ordering::Relaxed) != 0 {
+            tag.store(0, Ordering::Relaxed);
+        }
         self.set_run(unit, run);
         if unit == end {
             // The commit: from here on the chain reaches over the new run. Release: whoever
@@ -429,14 +446,12 @@ impl Arena {
         let run = self.run(id.unit());
         let free = Run { owner: None, ..run };
         let tag = self.tag(id.unit()).load(Ordering::Relaxed);
-        if tag != 0 {
-            self.tag(id.unit()).store(0, Ordering::Relaxed);
-        }
         // Release: whoever takes the run comes after our last use of it.
         self.heap_entry(id.unit())
             .store(free.to_word(), Ordering::Release);
         heap.frees.fetch_add(1, Ordering::Relaxed);
-        if tag == object::CARRIER {
+        let in_passage = run.owner != Some(member::OBJECTS) && object::is_number(tag);
+        if tag == object::CARRIER || in_passage {
             // It may have been the last to keep some object.
             self.header().objects.0.ask_for_sweep();
             if let Some(family) = Family::existing() {

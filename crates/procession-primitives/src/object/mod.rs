@@ -40,6 +40,11 @@ pub(crate) const PAGE: u64 = u64::MAX - 1;
 /// Tag of a block that carries handles.
 pub(crate) const CARRIER: u64 = u64::MAX;
 
+/// Whether a block with this tag is, or was about to be, a part of an object.
+pub(crate) fn is_number(tag: u64) -> bool {
+    tag != 0 && tag < PAGE
+}
+
 /// The name of an object: plain data that can be sent to any member, and keeps nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ObjectId {

@@ -129,9 +129,10 @@ impl Slot {
         if arena.tag(id.unit()).load(Ordering::Relaxed) != number {
             return None;
         }
-        let tag = if carrier { CARRIER } else { 0 };
-        arena.tag(id.unit()).store(tag, Ordering::Relaxed);
         arena.set_owner(id, family.me().slot());
+        let tag = if carrier { CARRIER } else { 0 };
+        // Release: a block of the objects always has its object's tag.
+        arena.tag(id.unit()).store(tag, Ordering::Release);
         // SAFETY: it was the object's, so nobody else has this id.
         unsafe { Block::adopt(family, id) }
     }

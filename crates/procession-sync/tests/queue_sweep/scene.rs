@@ -42,6 +42,8 @@ struct Scene {
     before: &'static [u32],
     at_the_end: bool,
     peer: Peer,
+    /// Nobody has the queue when the victim is dead: it goes as the victim has left it.
+    abandoned: bool,
 }
 
 /// The message of the peer that sleeps.
@@ -88,6 +90,7 @@ pub(crate) fn cases() -> Vec<Case> {
             before,
             at_the_end: name.ends_with("wraps"),
             peer,
+            abandoned: name.ends_with("abandoned"),
         };
         for part in parts() {
             let title = title(&format!("sweep::{name}"), part);
@@ -152,6 +155,28 @@ pub(crate) fn cases() -> Vec<Case> {
         Producer,
     );
     add("get_in_vain", get_in_vain, Gets(&[0]), &[], Consumer);
+    add(
+        "put_long_abandoned",
+        put_long,
+        Puts(&[101], &[0, 1]),
+        &[1],
+        Nobody,
+    );
+    add(
+        "put_handle_abandoned",
+        put_handle,
+        Puts(&[102], &[0, 1]),
+        &[],
+        Nobody,
+    );
+    add("get_long_abandoned", get, Gets(&[0, 1]), &[11, 21], Nobody);
+    add(
+        "get_handle_abandoned",
+        get,
+        Gets(&[0, 1]),
+        &[12, 10],
+        Nobody,
+    );
     add("close", close, Closes, &[1, 2], Nobody);
     add("close_on_a_consumer", close, Closes, &[], Consumer);
     add("close_on_a_producer", close, Closes, &[1], Producer);
@@ -266,6 +291,12 @@ impl Stage {
         done
     }
 
+    /// Nobody comes to repair anything, and all memory is back.
+    fn abandon(self) {
+        drop((self.queue, self.sides));
+        await_objects("the objects are freed", self.objects);
+    }
+
     /// Puts and takes once more, and all memory is back.
     fn finish(self) {
         let Stage {
@@ -314,6 +345,11 @@ fn run(scene: Scene, part: Option<(u64, u64)>) {
     let mut least = (0, 0);
     let judge = |steps: u64| {
         let mut stage: Stage = stage.take().unwrap();
+        if scene.abandoned {
+            stage.abandon();
+            procession_testkit::heap_is_back("the memory is back", before);
+            return 0;
+        }
         let done = stage.judge(scene);
         stage.finish();
         procession_testkit::heap_is_back("the memory is back", before);
@@ -339,6 +375,7 @@ fn run(scene: Scene, part: Option<(u64, u64)>) {
     // The last one was not killed.
     let all = judge.borrow_mut()(u64::MAX / 2);
     let expected = match scene.effect {
+        _ if scene.abandoned => 0,
         Effect::Puts(ids, _) => ids.len(),
         Effect::Gets(states) => states[states.len() - 1],
         Effect::Closes => 1,
