@@ -72,6 +72,17 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) ->
     }
 }
 
+/// Stops a process, and waits until it is: the signal alone may find it on its way out of a sleep, with
+/// a wake-up that was for somebody.
+#[track_caller]
+pub fn stop(pid: u32) {
+    os::send(pid, rustix::process::Signal::STOP);
+    eventually("it is stopped", || match procfs::state_and_parent(pid) {
+        Some(('T', _)) => Ok(()),
+        state => Err(format!("{state:?}")),
+    });
+}
+
 /// How much of the family's memory belongs to somebody.
 pub fn heap_units() -> u32 {
     let family = procession_primitives::Family::current().unwrap();

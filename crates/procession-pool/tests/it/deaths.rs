@@ -4,7 +4,7 @@ use std::thread;
 
 use procession_pool::{Phase, Pool, TaskError};
 use procession_primitives::Process;
-use procession_testkit::{Case, birth, cases, eventually, heap_units, ledger, os, procfs};
+use procession_testkit::{Case, birth, cases, eventually, heap_units, ledger, os, procfs, stop};
 use rustix::process::Signal;
 
 use crate::deaths;
@@ -413,7 +413,7 @@ fn stopped_then_killed() {
     let pool = Pool::with_workers(2).unwrap();
     let pids = pool.worker_pids();
     for pid in &pids {
-        os::send(*pid, Signal::STOP);
+        stop(*pid);
     }
     let outcomes = thread::scope(|scope| {
         let call = scope.spawn(|| pool.map_results(|n: u32| n, 0..100));

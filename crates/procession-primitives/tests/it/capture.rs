@@ -9,7 +9,7 @@ use procession_primitives::{
 };
 use procession_testkit::gate::{Bell, Ear, Entrance, Gate, pass, ring};
 use procession_testkit::program::{Program, Run};
-use procession_testkit::{Case, cases, eventually, os, same};
+use procession_testkit::{Case, cases, eventually, os, same, stop};
 use rustix::process::Signal;
 
 use crate::capture;
@@ -464,7 +464,7 @@ fn writers_wait_for_nobody_else() {
         (ear.bell(), gate.entrance()),
     );
     ear.hear(1);
-    os::send(stopped.as_ref().unwrap().pid(), Signal::STOP);
+    stop(stopped.as_ref().unwrap().pid());
     let (out, kept) = captured(&capture);
     let writer = Process::builder()
         .stdout(out)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use procession_primitives::Process;
 use procession_sync::{Array, Barrier, BarrierError};
-use procession_testkit::{Case, cases, eventually, ledger, os};
+use procession_testkit::{Case, cases, eventually, ledger, os, stop};
 use rustix::process::Signal;
 
 use crate::barrier;
@@ -343,7 +343,7 @@ fn stopped_party_times_out() {
     let stopped = start(passes, barrier.clone());
     await_waits(1);
     await_sleep(&stopped);
-    os::send(stopped.pid(), Signal::STOP);
+    stop(stopped.pid());
     // It has arrived: the others need not wait for it, and pass.
     let other = start(passes, barrier.clone());
     assert!(barrier.wait().is_ok());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use procession_sync::{Condition, LockError, Mutex, RLock, WaitError};
 use procession_testkit::dice::dice;
-use procession_testkit::{Case, cases, ledger, os, pause};
+use procession_testkit::{Case, cases, ledger, os, pause, stop};
 use rustix::process::Signal;
 
 use crate::condition_deaths;
@@ -181,7 +181,7 @@ fn stopped_waiter_does_not_hold_others_up() {
     let stopped = start(wait, room.clone());
     await_sleepers(&room, 1);
     await_sleep(&stopped);
-    os::send(stopped.pid(), Signal::STOP);
+    stop(stopped.pid());
     let other = start(wait, room.clone());
     await_sleepers(&room, 2);
     room.1.notify_all().unwrap();

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use procession_sync::{Atomic, Event};
-use procession_testkit::{Case, cases, ledger, os};
+use procession_testkit::{Case, cases, ledger, os, stop};
 use rustix::process::Signal;
 
 use crate::event;
@@ -101,7 +101,7 @@ fn stopped_waiter_sees_that_it_was_set() {
     let waiter = start(|event: Event| event.wait(), event.clone());
     await_waits(1);
     await_sleep(&waiter);
-    os::send(waiter.pid(), Signal::STOP);
+    stop(waiter.pid());
     event.set();
     event.clear();
     os::send(waiter.pid(), Signal::CONT);

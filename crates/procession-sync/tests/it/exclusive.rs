@@ -6,7 +6,7 @@ use std::time::Duration;
 use procession_primitives::Process;
 use procession_sync::RawValue;
 use procession_testkit::dice::dice;
-use procession_testkit::{Case, ledger, os};
+use procession_testkit::{Case, ledger, os, stop};
 use rustix::process::Signal;
 
 use crate::support::exclusive::{Came, Exclusive, How};
@@ -238,14 +238,14 @@ fn woken_ones_are_killed<L: Exclusive>() {
 fn stopped_holder_keeps_it<L: Exclusive>() {
     let lock = L::make();
     let other = holder(&lock);
-    os::send(other.pid(), Signal::STOP);
+    stop(other.pid());
     // Some other death makes everybody look again.
     start(|()| (), ()).join().unwrap();
     assert_eq!(lock.take(How::Try), Came::WouldBlock);
     assert_eq!(lock.take(How::Within(SHORT)), Came::TimedOut);
     os::send(other.pid(), Signal::CONT);
     assert_eq!(lock.take(How::Within(SHORT)), Came::TimedOut);
-    os::send(other.pid(), Signal::STOP);
+    stop(other.pid());
     kill(&other);
     check_owner_died(&lock);
 }

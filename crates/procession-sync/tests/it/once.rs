@@ -6,8 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use procession_sync::{Atomic, Once, OnceLock};
-use procession_testkit::{Case, cases, ledger, os};
-use rustix::process::Signal;
+use procession_testkit::{Case, cases, ledger, os, stop};
 
 use crate::once;
 use crate::support::{await_waits, kill, report_and_hang, start, word};
@@ -125,7 +124,7 @@ fn stopped_runner_is_waited_for() {
     let (parts, running) = (parts(), word());
     let first = start(hang, (parts.0.clone(), parts.1.clone(), running));
     ledger::wait(running);
-    os::send(first.pid(), Signal::STOP);
+    stop(first.pid());
     let other = start(run, parts.clone());
     await_waits(1);
     start(|()| (), ()).join().unwrap();

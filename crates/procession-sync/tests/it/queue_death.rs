@@ -6,7 +6,9 @@ use std::time::Duration;
 use procession_primitives::Process;
 use procession_sync::{GetError, PutError, Queue, Receiver, Sender};
 use procession_testkit::dice::dice;
-use procession_testkit::{Case, cases, eventually, heap_is_back, heap_units, ledger, os, pause};
+use procession_testkit::{
+    Case, cases, eventually, heap_is_back, heap_units, ledger, os, pause, stop,
+};
 use rustix::process::Signal;
 
 use crate::queue_death;
@@ -228,11 +230,10 @@ fn waiter_is_stopped() {
     let stopped = start(take, (queue.clone(), found[0]));
     await_waiters(&queue, 1);
     await_sleep(&stopped);
-    os::send(stopped.pid(), Signal::STOP);
+    stop(stopped.pid());
     let other = start(take, (queue.clone(), found[1]));
     await_waiters(&queue, 2);
     queue.put(1).unwrap();
-    // The wake-up may be the stopped one's; a second one is not.
     queue.put(2).unwrap();
     ledger::wait(found[1]);
     other.join().unwrap();
@@ -258,14 +259,7 @@ fn stopped_at_work() {
             thread::yield_now();
         }
         pause(Duration::from_micros(dice(300)));
-        os::send(child.pid(), Signal::STOP);
-        eventually(
-            "it is stopped",
-            || match procession_testkit::procfs::state_and_parent(child.pid()) {
-                Some(('T', _)) => Ok(()),
-                state => Err(format!("{state:?}")),
-            },
-        );
+        stop(child.pid());
         for _ in 0..3 {
             match queue.put_timeout(7, Duration::from_millis(1)) {
                 Ok(()) | Err(PutError::TimedOut(7)) => {}

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use procession_primitives::Process;
 use procession_sync::{LockError, RwLock};
-use procession_testkit::{Case, cases, ledger, os};
-use rustix::process::Signal;
+use procession_testkit::{Case, cases, ledger, stop};
 
 use crate::rwlock;
 use crate::support::{await_waiters, kill, report_and_hang, start, word};
@@ -170,7 +169,7 @@ fn killed_waiting_writer_lets_readers_in() {
 fn stopped_reader_keeps_writers_out() {
     let lock = pair();
     let other = inside(read_and_hang, &lock);
-    os::send(other.pid(), Signal::STOP);
+    stop(other.pid());
     start(|()| (), ()).join().unwrap();
     assert!(matches!(lock.try_write(), Err(LockError::WouldBlock)));
     assert!(matches!(

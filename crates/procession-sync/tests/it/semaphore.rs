@@ -7,8 +7,7 @@ use std::time::Duration;
 use procession_primitives::Process;
 use procession_sync::{AcquireError, Atomic, BoundedSemaphore, ReleaseError, Semaphore};
 use procession_testkit::dice::dice;
-use procession_testkit::{Case, cases, ledger, os, pause};
-use rustix::process::Signal;
+use procession_testkit::{Case, cases, ledger, os, pause, stop};
 
 use crate::semaphore;
 use crate::support::{await_waits, kill, report_and_hang, start, word};
@@ -216,7 +215,7 @@ fn woken_ones_are_killed() {
 fn stopped_holder_keeps_its_permit() {
     let semaphore = Semaphore::new(1).unwrap();
     let other = holder(&semaphore, 1);
-    os::send(other.pid(), Signal::STOP);
+    stop(other.pid());
     start(|()| (), ()).join().unwrap();
     assert_eq!(
         semaphore.try_acquire().unwrap_err(),
