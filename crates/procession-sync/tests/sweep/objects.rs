@@ -42,8 +42,7 @@ fn now() -> (usize, u32) {
 fn check(before: &(usize, u32), steps: u64) {
     await_objects(&format!("the objects are freed, {steps} steps"), before.0);
     eventually("the memory is back", || match heap_units() {
-        // An empty page of each of four sizes.
-        units if units <= before.1 + 4 => Ok(()),
+        units if units <= before.1 => Ok(()),
         units => Err(format!("{units} units, {} before, {steps} steps", before.1)),
     });
     let locks = [0; 3].map(|_| Lock::new().unwrap());
